@@ -1,0 +1,20 @@
+// The log of every process: pino, JSON lines by default, pretty when a terminal reads it.
+import pino from 'pino';
+import type { Logger } from 'pino';
+
+export type { Logger };
+
+export interface LogOptions {
+  /** pino level name; default `info`. */
+  level?: string;
+  /** Process role, part of every line. */
+  role: string;
+  /** Where lines go: a file path, or fd 2 when absent. */
+  file?: string | undefined;
+}
+
+/** A logger whose lines are written before it returns, so that the last words of a process are kept. */
+export function createLogger(options: LogOptions): Logger {
+  const destination = pino.destination({ dest: options.file ?? 2, sync: true, append: true, mkdir: true });
+  return pino({ level: options.level ?? 'info', base: { role: options.role, pid: process.pid } }, destination);
+}

@@ -1,0 +1,65 @@
+// Control messages between the keeper and its children, over the fork channel (JSON serialization): start, health, stop.
+import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
+
+/** A volume, as its description files say. Formats: docs/FORMATS.md. */
+export interface VolumeDescription {
+  readonly version: 1;
+  readonly volume: Uuid;
+  readonly name: string;
+  /** Copies of every block and of the metadata (R). */
+  readonly copies: number;
+  /** Largest block, bytes. */
+  readonly blockBytes: number;
+  readonly disks: readonly { readonly worker: WorkerId; readonly disk: Uuid; readonly directory: string; readonly weight: number }[];
+}
+
+export interface ProcessLogOptions {
+  readonly level: string;
+  /** Absolute path; stderr when absent. */
+  readonly file?: string | undefined;
+}
+
+export type KeeperToWorker =
+  | { readonly type: 'start'; readonly volume: Uuid; readonly worker: WorkerId; readonly disk: Uuid; readonly directory: string; readonly socket: string; readonly log: ProcessLogOptions }
+  | { readonly type: 'stop' };
+
+export type WorkerToKeeper =
+  | { readonly type: 'ready' }
+  /** The worker cannot serve this disk, and starting it again would not help; it exits by itself. */
+  | { readonly type: 'unusable'; readonly reason: string; readonly exitCode: number };
+
+export interface DriverStart {
+  readonly type: 'start';
+  readonly description: VolumeDescription;
+  /** Directory of the driver's own database and journal; made when missing. */
+  readonly stateDirectory: string;
+  readonly epoch: DriverEpoch;
+  /** UNIX socket of each worker, by worker id. */
+  readonly sockets: readonly string[];
+  /** Descriptor number of the mounted /dev/fuse in the driver (inherited through stdio). */
+  readonly fuseFd: number;
+  readonly mountpoint: string;
+  readonly readOnly: boolean;
+  readonly accessTime: 'relatime' | 'noatime';
+  /** What the first driver negotiated with the kernel (opaque, from DriverToKeeper 'session'); absent at first mount. */
+  readonly session?: string | undefined;
+  /** True when the last driver of this volume ended cleanly or died on this same boot; false: its database is not to be trusted. */
+  readonly sameBoot: boolean;
+  readonly log: ProcessLogOptions;
+}
+
+export type KeeperToDriver =
+  | DriverStart
+  /** Answered by 'reply' with the same id. `query` names: 'status', 'sync', 'info' (argument: { inode }). */
+  | { readonly type: 'query'; readonly id: number; readonly query: string; readonly argument?: unknown }
+  /** The mount is gone or going: write all to the workers and end. */
+  | { readonly type: 'stop' };
+
+export type DriverToKeeper =
+  | { readonly type: 'session'; readonly session: string }
+  /** The kernel's INIT is answered (or taken over): the mount is usable. */
+  | { readonly type: 'ready' }
+  | { readonly type: 'reply'; readonly id: number; readonly value?: unknown; readonly error?: string }
+  /** The kernel ended the connection (unmounted); all is flushed; the driver exits with code 0 after this. */
+  | { readonly type: 'ended' }
+  | { readonly type: 'unusable'; readonly reason: string; readonly exitCode: number };

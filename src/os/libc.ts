@@ -1,0 +1,52 @@
+// The system calls that Node lacks, by koffi. Numbers in, numbers out: no policy, no state.
+import koffi from 'koffi';
+
+const libc = koffi.load('libc.so.6');
+
+/** Errno names that callers of this room look at; everything else is reported by number. Values: asm-generic/errno.h. */
+export const ERRNO = { EPERM: 1, ENOENT: 2, EINTR: 4, EIO: 5, EAGAIN: 11, EBUSY: 16, ENODEV: 19, EINVAL: 22, EPIPE: 32, ECONNRESET: 104, ECONNABORTED: 103, EINPROGRESS: 115 } as const;
+
+/** errno of the last call of this thread. Read it right after the call. */
+export function errno(): number {
+  return koffi.errno();
+}
+
+/** A failed system call: its name, its argument for people, its errno number. */
+export class SystemCallError extends Error {
+  override readonly name = 'SystemCallError';
+  readonly errno: number;
+  constructor(call: string, about: string, number: number) {
+    super(`${call}(${about}): ${strerror(number)} (errno ${number})`);
+    this.errno = number;
+  }
+}
+
+export const strerror: (number: number) => string = libc.func('str strerror(int number)');
+
+/** Address of a Buffer's first byte. The Buffer must stay referenced while the address is used. */
+export function addressOf(buffer: Uint8Array): bigint {
+  return BigInt(koffi.address(buffer) as number | bigint);
+}
+
+// ssize_t calls return -1 with errno set; none of them throws.
+export const read: (fd: number, buffer: Uint8Array, count: number) => number =
+  libc.func('int64_t read(int fd, _Out_ uint8_t *buffer, uint64_t count)');
+export const writev: (fd: number, iovec: Uint8Array, count: number) => number =
+  libc.func('int64_t writev(int fd, const uint8_t *iovec, int count)');
+
+/** Starts write-back of a byte range without waiting: flags 2 = SYNC_FILE_RANGE_WRITE. sync_file_range(2). */
+export const syncFileRange: (fd: number, offset: number, bytes: number, flags: number) => number =
+  libc.func('int sync_file_range(int fd, int64_t offset, int64_t bytes, unsigned int flags)');
+
+/** fallocate(2): mode 0 allocate, 1 KEEP_SIZE, 3 PUNCH_HOLE|KEEP_SIZE. */
+export const fallocate: (fd: number, mode: number, offset: number, bytes: number) => number =
+  libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t bytes)');
+
+/** flock(2): 2 exclusive | 4 non-blocking; 8 unlock. */
+export const flock: (fd: number, operation: number) => number = libc.func('int flock(int fd, int operation)');
+
+export const mount: (source: string, target: string, type: string, flags: number, data: string) => number =
+  libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)');
+
+/** umount2(2): 1 MNT_FORCE, 2 MNT_DETACH, 8 UMOUNT_NOFOLLOW. */
+export const umount2: (target: string, flags: number) => number = libc.func('int umount2(const char *target, int flags)');
