@@ -1,0 +1,59 @@
+// Numbers that are never used twice: inode numbers and block ids, leased in ranges of 2^16.
+import { assert } from '../base/assert.ts';
+import { ROOT_INODE } from '../base/ids.ts';
+import type { BlockId, InodeNumber } from '../base/ids.ts';
+import type { MetadataEngine } from './engine.ts';
+import { BOOKKEEPING, decodeNumber, encodeNumber, keys } from './schema.ts';
+
+const LEASE = 2 ** 16;
+const BLOCK_COUNTER_MAX = 2 ** 48;
+const BLOCK_EPOCH_MAX = 2 ** 16;
+
+/**
+ * Leases survive the process by being rows: what was leased and not used is skipped by the next driver. After a
+ * power cut leases themselves may be lost, while blocks named under them lie on workers: the block epoch is
+ * raised then, and inode numbers (which only the lost metadata named) may come again.
+ */
+export class Allocator {
+  readonly #engine: MetadataEngine;
+  #nextInode: number;
+  #inodeLease: number;
+  #nextBlock: number;
+  #blockLease: number;
+  #blockEpoch: number;
+
+  constructor(engine: MetadataEngine, options: { newBlockEpoch: boolean }) {
+    this.#engine = engine;
+    const number = (name: string, initial: number): number => {
+      const value = engine.reader.get(keys.bookkeeping(name));
+      return value === undefined ? initial : decodeNumber(value);
+    };
+    this.#nextInode = this.#inodeLease = number(BOOKKEEPING.inodeLease, ROOT_INODE + 1);
+    this.#nextBlock = this.#blockLease = number(BOOKKEEPING.blockLease, 1);
+    this.#blockEpoch = number(BOOKKEEPING.blockEpoch, 0);
+    if (options.newBlockEpoch) {
+      this.#blockEpoch++;
+      assert(this.#blockEpoch < BLOCK_EPOCH_MAX, 'block epochs are not used up');
+      engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.blockEpoch), encodeNumber(this.#blockEpoch)));
+    }
+  }
+
+  inode(): InodeNumber {
+    if (this.#nextInode >= this.#inodeLease) {
+      this.#inodeLease += LEASE;
+      this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.inodeLease), encodeNumber(this.#inodeLease)));
+    }
+    return this.#nextInode++ as InodeNumber;
+  }
+
+  /** 16-bit epoch, 48-bit counter. */
+  block(): BlockId {
+    if (this.#nextBlock >= this.#blockLease) {
+      this.#blockLease += LEASE;
+      assert(this.#blockLease < BLOCK_COUNTER_MAX, 'block numbers are not used up');
+      this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.blockLease), encodeNumber(this.#blockLease)));
+    }
+    const counter = this.#nextBlock++;
+    return { hi: ((this.#blockEpoch << 16) | Math.floor(counter / 0x1_0000_0000)) >>> 0, lo: counter >>> 0 };
+  }
+}

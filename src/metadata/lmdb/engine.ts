@@ -1,0 +1,346 @@
+// Metadata in LMDB, with a redo journal before it: the driver's own, rebuildable copy of all rows.
+//
+// A change is acknowledged by one write of its record into the journal (page cache: it survives the process). The
+// rows go into an LMDB write transaction that stays open over many changes, so that reads see them at once, and is
+// committed in the background; a successor replays what the last commit missed. Measured against a commit for each
+// change: docs/ARCHITECTURE.md.
+import { mkdirSync, openSync, fdatasyncSync, closeSync, rmSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { ABORT, open } from 'lmdb';
+import type { RootDatabase } from 'lmdb';
+import { assert } from '../../base/assert.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { FsError } from '../../base/errors.ts';
+import type { BlockId, DriverEpoch, InodeNumber, Sequence } from '../../base/ids.ts';
+import { LogFile } from '../../log/log-file.ts';
+import { decodeOperations, encodeRecord } from '../../log/record.ts';
+import type { Operation } from '../../log/record.ts';
+import type { Cause, MetadataEngine, Reader, Row, Transaction } from '../engine.ts';
+import { decodeNumber, encodeNumber, isInodeKey, keys } from '../schema.ts';
+
+/** Rows of the database itself, below every schema key: never logged. */
+const APPLIED_SEQUENCE = Buffer.from('\0applied');
+const INODE_COUNT = Buffer.from('\0inodes');
+
+/** A journal record that carried small data which may not be on the workers yet. */
+export interface ReplayedData {
+  readonly id: BlockId;
+  readonly data: Buffer;
+  readonly sequence: Sequence;
+}
+
+export interface LmdbEngineOptions {
+  readonly directory: string;
+  readonly epoch: DriverEpoch;
+  /** Changes after which the open LMDB transaction is committed without waiting for an idle moment. */
+  readonly batchOperationsMax?: number;
+}
+
+export class LmdbEngine implements MetadataEngine {
+  readonly #directory: string;
+  readonly #epoch: DriverEpoch;
+  readonly #batchOperationsMax: number;
+  readonly #db: RootDatabase<Buffer, Buffer>;
+  readonly #journal: LogFile;
+  /** Results by request, read from the journal at open: what the last driver carried out and perhaps did not answer. */
+  readonly #committed = new Map<string, InodeNumber | 0>();
+  /** Ends the open LMDB write transaction; undefined when none is open. */
+  #finish: ((result?: never) => void) | undefined;
+  #operationsInBatch = 0;
+  #sequence: Sequence;
+  #appliedSequence: Sequence;
+  #inodeCount: number;
+  /** Set when the journal could not be written: nothing more is acknowledged. */
+  #failed: Error | undefined;
+
+  private constructor(options: LmdbEngineOptions, db: RootDatabase<Buffer, Buffer>, journal: LogFile) {
+    this.#directory = options.directory;
+    this.#epoch = options.epoch;
+    this.#batchOperationsMax = options.batchOperationsMax ?? 4096;
+    this.#db = db;
+    this.#journal = journal;
+    const applied = db.getBinary(APPLIED_SEQUENCE);
+    const count = db.getBinary(INODE_COUNT);
+    this.#appliedSequence = (applied === undefined ? 0 : decodeNumber(applied)) as Sequence;
+    this.#inodeCount = count === undefined ? 0 : decodeNumber(count);
+    this.#sequence = this.#appliedSequence;
+  }
+
+  /**
+   * Opens or makes the database in `directory` and replays its journal; `onData` gets every small datum found in it.
+   * The caller knows that the directory is to be trusted (same boot, or closed cleanly); else it calls `erase` first.
+   */
+  static open(options: LmdbEngineOptions, onData: (data: ReplayedData) => void): LmdbEngine {
+    mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+    const db = open<Buffer, Buffer>({
+      path: join(options.directory, 'rows'),
+      noSync: true,
+      overlappingSync: false,
+      keyEncoding: 'binary',
+      encoding: 'binary',
+      compression: false,
+      mapSize: 2 ** 40,
+      commitDelay: 0,
+    });
+    db.readerCheck();
+    const journal = LogFile.open(join(options.directory, 'journal'), { segmentBytes: LIMITS.logSegmentBytes });
+    const engine = new LmdbEngine(options, db, journal);
+    engine.#replay(onData);
+    return engine;
+  }
+
+  /** Removes a database that is not to be trusted. */
+  static erase(directory: string): void {
+    rmSync(directory, { recursive: true, force: true });
+  }
+
+  static exists(directory: string): boolean {
+    return existsSync(join(directory, 'rows'));
+  }
+
+  get lastSequence(): Sequence {
+    return this.#sequence;
+  }
+
+  /** Everything up to here is committed to LMDB (process-proof; the journal is not needed for it). */
+  get appliedSequence(): Sequence {
+    return this.#appliedSequence;
+  }
+
+  get inodeCount(): number {
+    return this.#inodeCount;
+  }
+
+  transact<T>(cause: Cause | null, work: (transaction: Transaction) => T): T {
+    if (this.#failed !== undefined) throw new FsError('EIO', 'the metadata journal failed; the driver is ending', { cause: this.#failed });
+    const transaction = new BufferedTransaction(this.reader);
+    const value = work(transaction);
+    if (transaction.operations.length > 0) this.#commit(cause, transaction);
+    return value;
+  }
+
+  committedResult(cause: Cause): InodeNumber | 0 | undefined {
+    return this.#committed.get(`${cause.requestHi}:${cause.requestLo}`);
+  }
+
+  /** Whole records after `sequence`, about `bytesMax` of them; empty at the end. */
+  recordsAfter(sequence: Sequence, bytesMax: number): Buffer {
+    return this.#journal.read((sequence + 1) as Sequence, bytesMax);
+  }
+
+  /** First sequence that the journal still has. */
+  get firstJournalSequence(): Sequence {
+    return this.#journal.firstSequence;
+  }
+
+  /** Lets the journal forget records up to `through`, which no one needs any more. */
+  trim(through: Sequence): void {
+    this.#journal.trim(Math.min(through, this.#appliedSequence) as Sequence);
+  }
+
+  /** Commits the open LMDB transaction. Takes about 1 us a change; called at idle moments. */
+  commitBatch(): void {
+    if (this.#finish === undefined) return;
+    this.#db.put(APPLIED_SEQUENCE, encodeNumber(this.#sequence));
+    this.#db.put(INODE_COUNT, encodeNumber(this.#inodeCount));
+    const finish = this.#finish;
+    this.#finish = undefined;
+    this.#operationsInBatch = 0;
+    finish();
+    this.#appliedSequence = this.#sequence;
+  }
+
+  /** All rows of the schema in key order, as copies; for seeding a worker. The open batch is committed first. */
+  *rows(): Generator<Row> {
+    this.commitBatch();
+    for (const { key, value } of this.#db.getRange({ start: Buffer.of(1) as never })) yield [Buffer.from(key as Buffer), Buffer.from(value)];
+  }
+
+  /** Loads rows of a worker's checkpoint into an empty database; `sequence` is the checkpoint's. */
+  load(rows: Iterable<Row>): void {
+    this.#begin();
+    for (const [key, value] of rows) this.#putRow(key, value);
+    if (this.#operationsInBatch >= this.#batchOperationsMax) this.commitBatch();
+  }
+
+  /** Applies one record of a worker's log behind what was loaded, and keeps it in the journal. */
+  applyRecord(record: Buffer, sequence: Sequence, epoch: DriverEpoch): void {
+    this.#journal.append([record], sequence, sequence, epoch);
+    this.#applyOperations(decodeOperations(record, 0), undefined, sequence);
+    this.#sequence = sequence;
+  }
+
+  /** Says that all rows loaded so far are those of `sequence`. */
+  async setSequence(sequence: Sequence): Promise<void> {
+    await this.#journal.reset(sequence);
+    this.#begin();
+    this.#sequence = sequence;
+    this.commitBatch();
+  }
+
+  /** Whether an extent names the block: data replayed for one that none names is dropped. */
+  hasBlock(id: BlockId): boolean {
+    return this.reader.get(keys.block(id)) !== undefined;
+  }
+
+  /** Ends as a killed process does: the open batch is lost, the journal has it. For tests of the successor. */
+  async abandon(): Promise<void> {
+    const finish = this.#finish;
+    this.#finish = undefined;
+    finish?.(ABORT as never);
+    await this.#journal.close();
+    await this.#db.close();
+  }
+
+  /** Power-proof close, for a clean end. */
+  async close(): Promise<void> {
+    this.commitBatch();
+    await this.#journal.sync();
+    await this.#journal.close();
+    await this.#db.close();
+    const fd = openSync(join(this.#directory, 'rows', 'data.mdb'), 'r+');
+    try {
+      fdatasyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  readonly reader: Reader = {
+    get: (key) => {
+      // lmdb hands out one shared Buffer that only pretends to have the value's length.
+      const shared = this.#db.getBinaryFast(key as never) as Buffer | undefined;
+      return shared === undefined ? undefined : shared.subarray(0, shared.length);
+    },
+    range: (start, end, limit) => {
+      const rows: Row[] = [];
+      for (const { key, value } of this.#db.getRange({ start: start as never, end: end as never, limit })) {
+        rows.push([Buffer.from(key as Buffer), Buffer.from(value)]);
+      }
+      return rows;
+    },
+  };
+
+  #commit(cause: Cause | null, transaction: BufferedTransaction): void {
+    const sequence = (this.#sequence + 1) as Sequence;
+    const record = encodeRecord({
+      sequence,
+      epoch: this.#epoch,
+      requestHi: cause === null ? 0 : cause.requestHi,
+      requestLo: cause === null ? 0 : cause.requestLo,
+      result: transaction.resultInode,
+    }, transaction.operations);
+    assert(record.length <= LIMITS.logRecordBytesMax, `a transaction of ${record.length} bytes is larger than a log record may be`);
+    try {
+      this.#journal.append([record], sequence, sequence, this.#epoch);
+    } catch (error) {
+      this.#failed = error as Error;
+      throw new FsError('EIO', 'the metadata journal cannot be written', { cause: error });
+    }
+    this.#sequence = sequence;
+    this.#begin();
+    for (const operation of transaction.operations) {
+      if (operation.kind === 'put') this.#db.put(operation.key as never, operation.value);
+      else if (operation.kind === 'delete') this.#db.remove(operation.key as never);
+    }
+    this.#inodeCount += transaction.inodeDelta;
+    this.#operationsInBatch += transaction.operations.length;
+    if (this.#operationsInBatch >= this.#batchOperationsMax) this.commitBatch();
+  }
+
+  /** Opens the LMDB write transaction: lmdb keeps it open until the thenable that its callback returned is settled. */
+  #begin(): void {
+    if (this.#finish !== undefined) return;
+    this.#db.transactionSync(() => ({ then: (settle: (result?: never) => void) => { this.#finish = settle; } }) as never, 2);
+    assert(this.#finish !== undefined, 'lmdb opened a transaction');
+  }
+
+  #replay(onData: (data: ReplayedData) => void): void {
+    for (const { header, bytes, offset } of this.#journal.scan(this.#journal.firstSequence)) {
+      if (header.requestHi !== 0 || header.requestLo !== 0) this.#committed.set(`${header.requestHi}:${header.requestLo}`, header.result);
+      this.#applyOperations(decodeOperations(bytes, offset), onData, header.sequence);
+      if (header.sequence > this.#sequence) this.#sequence = header.sequence;
+    }
+    assert(this.#journal.lastSequence === 0 || this.#journal.lastSequence === this.#sequence, `the journal ends at ${this.#journal.lastSequence}, the rows at ${this.#sequence}`);
+    this.commitBatch();
+  }
+
+  #applyOperations(operations: Iterable<Operation>, onData: ((data: ReplayedData) => void) | undefined, sequence: Sequence): void {
+    const rowsAreNew = sequence > this.#appliedSequence;
+    if (rowsAreNew) this.#begin();
+    for (const operation of operations) {
+      if (operation.kind === 'data') onData?.({ id: operation.id, data: Buffer.from(operation.data), sequence });
+      else if (!rowsAreNew) continue;
+      else if (operation.kind === 'put') this.#putRow(operation.key, operation.value);
+      else {
+        if (isInodeKey(operation.key) && this.#db.getBinaryFast(operation.key as never) !== undefined) this.#inodeCount--;
+        this.#db.remove(operation.key as never);
+        this.#operationsInBatch++;
+      }
+    }
+  }
+
+  #putRow(key: Buffer, value: Buffer): void {
+    if (isInodeKey(key) && this.#db.getBinaryFast(key as never) === undefined) this.#inodeCount++;
+    this.#db.put(key as never, value);
+    this.#operationsInBatch++;
+  }
+}
+
+/** Collects a transaction's changes, so that a throw leaves nothing behind and one record holds them all. */
+class BufferedTransaction implements Transaction {
+  readonly operations: Operation[] = [];
+  resultInode: InodeNumber | 0 = 0;
+  inodeDelta = 0;
+  readonly #reader: Reader;
+  /** Index into `operations` by key: the last word on a row counts. */
+  readonly #byKey = new Map<string, number>();
+
+  constructor(reader: Reader) {
+    this.#reader = reader;
+  }
+
+  get(key: Buffer): Buffer | undefined {
+    if (this.operations.length > 0) {
+      const index = this.#byKey.get(key.toString('latin1'));
+      if (index !== undefined) {
+        const operation = this.operations[index];
+        return operation?.kind === 'put' ? operation.value : undefined;
+      }
+    }
+    return this.#reader.get(key);
+  }
+
+  range(start: Buffer, end: Buffer, limit: number): Row[] {
+    return this.#reader.range(start, end, limit);
+  }
+
+  put(key: Buffer, value: Buffer): void {
+    this.#set(key, { kind: 'put', key, value });
+  }
+
+  delete(key: Buffer): void {
+    this.#set(key, { kind: 'delete', key });
+  }
+
+  data(id: BlockId, data: Buffer): void {
+    this.operations.push({ kind: 'data', id, data });
+  }
+
+  result(inode: InodeNumber): void {
+    this.resultInode = inode;
+  }
+
+  #set(key: Buffer, operation: Operation): void {
+    const name = key.toString('latin1');
+    const index = this.#byKey.get(name);
+    const before = index === undefined ? undefined : this.operations[index];
+    if (isInodeKey(key) && (operation.kind === 'delete' || index === undefined || before?.kind === 'delete')) {
+      const existed = before === undefined ? this.#reader.get(key) !== undefined : before.kind === 'put';
+      if (operation.kind === 'put' && !existed) this.inodeDelta++;
+      else if (operation.kind === 'delete' && existed) this.inodeDelta--;
+    }
+    if (index === undefined) this.#byKey.set(name, this.operations.push(operation) - 1);
+    else this.operations[index] = operation;
+  }
+}

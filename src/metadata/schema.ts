@@ -1,0 +1,323 @@
+// The key schema and the bytes of every row. Keys are big-endian with the type first; values little-endian with a
+// version first.
+//
+//   key                                  value
+//   01 name                              bookkeeping: see BOOKKEEPING (u8 version, u64)
+//   10 inode:8                           inode
+//        0 u8 version  1 u8 flags  4 u32 mode  8 u32 links  12 u32 uid  16 u32 gid  20 u32 device
+//        24 u64 size (bytes; entries of a directory)  32 u64 allocated bytes  40 u64 parent (directories)
+//        48 u64 next cookie (directories)  56 4 x (i64 seconds, u32 nanoseconds): accessed modified changed born
+//   20 parent:8 name                     entry by name:   0 u8 version  1 u8 type (mode >> 12)  8 u64 inode  16 u64 cookie
+//   21 parent:8 cookie:8                 entry by cookie: 0 u8 version  1 u8 type  8 u64 inode  16 name
+//   30 inode:8 chunk:8                   extents of one chunk of a file: 8 bytes (u8 version), then each 24 bytes:
+//        0 u32 start in chunk  4 u32 bytes  8 u32 block hi  12 u32 block lo  16 u32 offset in block  20 u32 zero
+//   40 inode:8 name                      extended attribute: u8 version, value
+//   48 inode:8                           target of a symbolic link: u8 version, target
+//   50 block:8                           block: 0 u8 version  4 u32 bytes  8 u32 references (extents)  16 u64 live bytes
+//   60 inode:8                           orphan: u8 version. No name is left, the kernel may still use it
+//   70 block:8                           garbage: u8 version. On workers, named by no extent; deleted after a sync
+import { FormatError } from '../base/errors.ts';
+import type { BlockId, InodeNumber } from '../base/ids.ts';
+import { readU64, writeU64 } from '../log/record.ts';
+
+export const SCHEMA_VERSION = 1;
+
+const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, extents: 0x30, xattr: 0x40, linkTarget: 0x48, block: 0x50, orphan: 0x60, garbage: 0x70 } as const;
+
+/** Names of the bookkeeping rows. Leases are upper bounds: numbers below them may be in use, none above is. */
+export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch' } as const;
+
+export interface Timestamp {
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
+export interface Inode {
+  number: InodeNumber;
+  flags: number;
+  mode: number;
+  links: number;
+  uid: number;
+  gid: number;
+  device: number;
+  /** Bytes of a file; number of entries of a directory. */
+  size: number;
+  allocatedBytes: number;
+  parent: InodeNumber | 0;
+  nextCookie: number;
+  accessed: Timestamp;
+  modified: Timestamp;
+  changed: Timestamp;
+  born: Timestamp;
+}
+
+export const INODE_FLAG = { xattrs: 1, capability: 2 } as const;
+
+export interface Entry {
+  readonly inode: InodeNumber;
+  /** mode >> 12. */
+  readonly type: number;
+  readonly cookie: number;
+}
+
+export interface Extent {
+  /** Bytes from the start of the chunk. */
+  readonly start: number;
+  readonly bytes: number;
+  readonly block: BlockId;
+  readonly blockOffset: number;
+}
+
+export interface BlockRow {
+  readonly bytes: number;
+  readonly references: number;
+  readonly liveBytes: number;
+}
+
+/** First cookie that an entry can have: 1 and 2 stand for "." and "..". */
+export const FIRST_COOKIE = 3;
+
+// ---- keys
+
+function keyOfNumber(type: number, value: number, extra = 0): Buffer {
+  const key = Buffer.allocUnsafe(9 + extra);
+  key[0] = type;
+  key.writeUInt32BE(Math.floor(value / 0x1_0000_0000), 1);
+  key.writeUInt32BE(value >>> 0, 5);
+  return key;
+}
+
+function keyOfTwo(type: number, first: number, second: number): Buffer {
+  const key = keyOfNumber(type, first, 8);
+  key.writeUInt32BE(Math.floor(second / 0x1_0000_0000), 9);
+  key.writeUInt32BE(second >>> 0, 13);
+  return key;
+}
+
+function keyOfBlock(type: number, block: BlockId): Buffer {
+  const key = Buffer.allocUnsafe(9);
+  key[0] = type;
+  key.writeUInt32BE(block.hi, 1);
+  key.writeUInt32BE(block.lo, 5);
+  return key;
+}
+
+function keyOfName(type: number, inode: number, name: Buffer): Buffer {
+  const key = keyOfNumber(type, inode, name.length);
+  key.set(name, 9);
+  return key;
+}
+
+export const keys = {
+  bookkeeping: (name: string): Buffer => Buffer.concat([Buffer.of(TYPE.bookkeeping), Buffer.from(name)]),
+  inode: (inode: InodeNumber): Buffer => keyOfNumber(TYPE.inode, inode),
+  entry: (parent: InodeNumber, name: Buffer): Buffer => keyOfName(TYPE.entry, parent, name),
+  listing: (parent: InodeNumber, cookie: number): Buffer => keyOfTwo(TYPE.listing, parent, cookie),
+  extents: (inode: InodeNumber, chunk: number): Buffer => keyOfTwo(TYPE.extents, inode, chunk),
+  xattr: (inode: InodeNumber, name: Buffer): Buffer => keyOfName(TYPE.xattr, inode, name),
+  linkTarget: (inode: InodeNumber): Buffer => keyOfNumber(TYPE.linkTarget, inode),
+  block: (block: BlockId): Buffer => keyOfBlock(TYPE.block, block),
+  orphan: (inode: InodeNumber): Buffer => keyOfNumber(TYPE.orphan, inode),
+  garbage: (block: BlockId): Buffer => keyOfBlock(TYPE.garbage, block),
+} as const;
+
+/** Half-open key ranges: [start, end). */
+export const ranges = {
+  orphans: [Buffer.of(TYPE.orphan), Buffer.of(TYPE.orphan + 1)] as const,
+  garbage: [Buffer.of(TYPE.garbage), Buffer.of(TYPE.garbage + 1)] as const,
+  xattrs: (inode: InodeNumber) => [keyOfNumber(TYPE.xattr, inode), keyOfNumber(TYPE.xattr, inode + 1)] as const,
+  listing: (parent: InodeNumber, afterCookie: number) => [keyOfTwo(TYPE.listing, parent, afterCookie + 1), keyOfNumber(TYPE.listing, parent + 1)] as const,
+  extents: (inode: InodeNumber, fromChunk: number) => [keyOfTwo(TYPE.extents, inode, fromChunk), keyOfNumber(TYPE.extents, inode + 1)] as const,
+} as const;
+
+/** True for keys of inode rows: what statistics count. */
+export function isInodeKey(key: Buffer): boolean {
+  return key[0] === TYPE.inode;
+}
+
+export function isBlockKey(key: Buffer): boolean {
+  return key[0] === TYPE.block;
+}
+
+/** The number in bytes 1-8 of a key. */
+export function numberOfKey(key: Buffer): number {
+  return key.readUInt32BE(1) * 0x1_0000_0000 + key.readUInt32BE(5);
+}
+
+/** The second number of an extents or listing key. */
+export function secondOfKey(key: Buffer): number {
+  return key.readUInt32BE(9) * 0x1_0000_0000 + key.readUInt32BE(13);
+}
+
+export function blockOfKey(key: Buffer): BlockId {
+  return { hi: key.readUInt32BE(1), lo: key.readUInt32BE(5) };
+}
+
+/** What follows type and inode in an xattr key, as a copy. */
+export function nameOfKey(key: Buffer): Buffer {
+  return Buffer.from(key.subarray(9));
+}
+
+// ---- values
+
+function checkVersion(value: Buffer, what: string): void {
+  if (value[0] !== SCHEMA_VERSION) {
+    throw new FormatError(what, { wanted: `version ${SCHEMA_VERSION}`, found: `version ${value[0]}` });
+  }
+}
+
+export const PRESENT = Buffer.of(SCHEMA_VERSION);
+
+const INODE_BYTES = 56 + 4 * 12;
+
+export function encodeInode(inode: Inode): Buffer {
+  const out = Buffer.allocUnsafe(INODE_BYTES);
+  out.writeUInt32LE(SCHEMA_VERSION | (inode.flags << 8), 0);
+  out.writeUInt32LE(inode.mode, 4);
+  out.writeUInt32LE(inode.links, 8);
+  out.writeUInt32LE(inode.uid, 12);
+  out.writeUInt32LE(inode.gid, 16);
+  out.writeUInt32LE(inode.device, 20);
+  writeU64(out, inode.size, 24);
+  writeU64(out, inode.allocatedBytes, 32);
+  writeU64(out, inode.parent, 40);
+  writeU64(out, inode.nextCookie, 48);
+  writeTime(out, inode.accessed, 56);
+  writeTime(out, inode.modified, 68);
+  writeTime(out, inode.changed, 80);
+  writeTime(out, inode.born, 92);
+  return out;
+}
+
+export function decodeInode(number: InodeNumber, value: Buffer): Inode {
+  checkVersion(value, `inode ${number}`);
+  return {
+    number,
+    flags: value.readUInt8(1),
+    mode: value.readUInt32LE(4),
+    links: value.readUInt32LE(8),
+    uid: value.readUInt32LE(12),
+    gid: value.readUInt32LE(16),
+    device: value.readUInt32LE(20),
+    size: readU64(value, 24),
+    allocatedBytes: readU64(value, 32),
+    parent: readU64(value, 40) as InodeNumber | 0,
+    nextCookie: readU64(value, 48),
+    accessed: readTime(value, 56),
+    modified: readTime(value, 68),
+    changed: readTime(value, 80),
+    born: readTime(value, 92),
+  };
+}
+
+function writeTime(out: Buffer, time: Timestamp, at: number): void {
+  out.writeUInt32LE(time.seconds >>> 0, at);
+  out.writeInt32LE(Math.floor(time.seconds / 0x1_0000_0000), at + 4);
+  out.writeUInt32LE(time.nanoseconds, at + 8);
+}
+
+function readTime(value: Buffer, at: number): Timestamp {
+  return { seconds: value.readUInt32LE(at) + value.readInt32LE(at + 4) * 0x1_0000_0000, nanoseconds: value.readUInt32LE(at + 8) };
+}
+
+export function encodeEntry(entry: Entry): Buffer {
+  const out = Buffer.allocUnsafe(24);
+  out.writeUInt32LE(SCHEMA_VERSION | (entry.type << 8), 0);
+  out.writeUInt32LE(0, 4);
+  writeU64(out, entry.inode, 8);
+  writeU64(out, entry.cookie, 16);
+  return out;
+}
+
+export function decodeEntry(value: Buffer): Entry {
+  checkVersion(value, 'directory entry');
+  return { type: value.readUInt8(1), inode: readU64(value, 8) as InodeNumber, cookie: readU64(value, 16) };
+}
+
+export function encodeListing(entry: { inode: InodeNumber; type: number; name: Buffer }): Buffer {
+  const out = Buffer.allocUnsafe(16 + entry.name.length);
+  out.writeUInt32LE(SCHEMA_VERSION | (entry.type << 8), 0);
+  out.writeUInt32LE(0, 4);
+  writeU64(out, entry.inode, 8);
+  out.set(entry.name, 16);
+  return out;
+}
+
+/** `name` is a view into `value`. */
+export function decodeListing(value: Buffer): { inode: InodeNumber; type: number; name: Buffer } {
+  checkVersion(value, 'directory listing');
+  return { type: value.readUInt8(1), inode: readU64(value, 8) as InodeNumber, name: value.subarray(16) };
+}
+
+const EXTENT_BYTES = 24;
+const EXTENTS_HEADER_BYTES = 8;
+
+export function encodeExtents(extents: readonly Extent[]): Buffer {
+  const out = Buffer.allocUnsafe(EXTENTS_HEADER_BYTES + extents.length * EXTENT_BYTES);
+  out.writeUInt32LE(SCHEMA_VERSION, 0);
+  out.writeUInt32LE(0, 4);
+  let at = EXTENTS_HEADER_BYTES;
+  for (const extent of extents) {
+    out.writeUInt32LE(extent.start, at);
+    out.writeUInt32LE(extent.bytes, at + 4);
+    out.writeUInt32LE(extent.block.hi, at + 8);
+    out.writeUInt32LE(extent.block.lo, at + 12);
+    out.writeUInt32LE(extent.blockOffset, at + 16);
+    out.writeUInt32LE(0, at + 20);
+    at += EXTENT_BYTES;
+  }
+  return out;
+}
+
+export function decodeExtents(value: Buffer | undefined): Extent[] {
+  if (value === undefined) return [];
+  checkVersion(value, 'extents');
+  const extents: Extent[] = [];
+  for (let at = EXTENTS_HEADER_BYTES; at < value.length; at += EXTENT_BYTES) {
+    extents.push({
+      start: value.readUInt32LE(at),
+      bytes: value.readUInt32LE(at + 4),
+      block: { hi: value.readUInt32LE(at + 8), lo: value.readUInt32LE(at + 12) },
+      blockOffset: value.readUInt32LE(at + 16),
+    });
+  }
+  return extents;
+}
+
+export function encodeBlockRow(row: BlockRow): Buffer {
+  const out = Buffer.allocUnsafe(24);
+  out.writeUInt32LE(SCHEMA_VERSION, 0);
+  out.writeUInt32LE(row.bytes, 4);
+  out.writeUInt32LE(row.references, 8);
+  out.writeUInt32LE(0, 12);
+  writeU64(out, row.liveBytes, 16);
+  return out;
+}
+
+export function decodeBlockRow(value: Buffer): BlockRow {
+  checkVersion(value, 'block');
+  return { bytes: value.readUInt32LE(4), references: value.readUInt32LE(8), liveBytes: readU64(value, 16) };
+}
+
+export function encodeNumber(number: number): Buffer {
+  const out = Buffer.alloc(16);
+  out[0] = SCHEMA_VERSION;
+  writeU64(out, number, 8);
+  return out;
+}
+
+export function decodeNumber(value: Buffer): number {
+  checkVersion(value, 'bookkeeping');
+  return readU64(value, 8);
+}
+
+/** Values of extended attributes and targets of links: a version and the bytes. */
+export function encodeBytes(value: Buffer): Buffer {
+  return Buffer.concat([PRESENT, value]);
+}
+
+/** A copy of the value. */
+export function decodeBytes(value: Buffer): Buffer {
+  checkVersion(value, 'bytes');
+  return Buffer.from(value.subarray(1));
+}

@@ -1,0 +1,125 @@
+// Attributes and extended attributes of inodes.
+import { FsError } from '../base/errors.ts';
+import type { BlockId, InodeNumber } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Transaction } from '../metadata/engine.ts';
+import { INODE_FLAG, decodeBytes, encodeBytes, keys, nameOfKey, ranges } from '../metadata/schema.ts';
+import type { Inode } from '../metadata/schema.ts';
+import { attributesOf, carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
+import type { VfsContext } from './context.ts';
+import { setSize, shrinkInSteps } from './data.ts';
+import { FILE_TYPE } from './filesystem.ts';
+import type { AttributeChanges, Attributes, Caller, Timestamp, XattrMode } from './filesystem.ts';
+import { killPrivileges } from './privileges.ts';
+
+export function setAttributes(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): Attributes {
+  if (isEmpty(changes)) return attributesOf(context, getInode(context.engine.reader, number));
+  checkWritable(context);
+  if (changes.size !== undefined) {
+    const inode = getInode(context.engine.reader, number);
+    if (isDirectory(inode.mode)) throw new FsError('EISDIR');
+    if (!isRegular(inode.mode)) throw new FsError('EINVAL');
+    if (changes.size < inode.size) shrinkInSteps(context, number, changes.size);
+  }
+  let freed: BlockId[] = [];
+  const inode = context.engine.transact(caller, (tx) => {
+    const inode = getInode(tx, number);
+    freed = applyChanges(context, tx, inode, changes);
+    putInode(tx, inode);
+    return inode;
+  });
+  for (const block of freed) context.pending.drop(block);
+  return attributesOf(context, inode);
+}
+
+function isEmpty(changes: AttributeChanges): boolean {
+  return Object.values(changes).every((value) => value === undefined || value === false);
+}
+
+function applyChanges(context: VfsContext, tx: Transaction, inode: Inode, changes: AttributeChanges): BlockId[] {
+  const time = now();
+  let freed: BlockId[] = [];
+  if (changes.uid !== undefined) inode.uid = changes.uid;
+  if (changes.gid !== undefined) inode.gid = changes.gid;
+  const changesOwner = changes.uid !== undefined || changes.gid !== undefined;
+  if (changes.killPrivileges === true || ((changesOwner || changes.size !== undefined) && !isDirectory(inode.mode))) {
+    killPrivileges(tx, inode, { modeBits: changes.killPrivileges === true });
+  }
+  if (changes.mode !== undefined) inode.mode = (inode.mode & FILE_TYPE.mask) | (changes.mode & ~FILE_TYPE.mask);
+  if (changes.size !== undefined) {
+    freed = setSize(context, tx, inode, changes.size);
+    inode.modified = time;
+  }
+  if (changes.accessed !== undefined) {
+    inode.accessed = resolve(changes.accessed, time);
+    context.accessTimes.forget(inode.number);
+  }
+  if (changes.modified !== undefined) inode.modified = resolve(changes.modified, time);
+  inode.changed = changes.changed ?? time;
+  return freed;
+}
+
+function resolve(time: Timestamp | 'now', current: Timestamp): Timestamp {
+  return time === 'now' ? current : time;
+}
+
+const CAPABILITY = 'security.capability';
+/** The kernel enforces ACLs only when it was asked to; until then storing them would promise what nobody checks. */
+const ACL_PREFIX = 'system.posix_acl_';
+
+export function getXattr(context: VfsContext, inode: InodeNumber, name: Buffer): Buffer {
+  const value = context.engine.reader.get(keys.xattr(inode, name));
+  if (value === undefined) throw NO_DATA;
+  return decodeBytes(value);
+}
+
+const NO_DATA = new FsError('ENODATA');
+
+export function setXattr(
+  context: VfsContext, number: InodeNumber, name: Buffer, value: Buffer, options: { mode: XattrMode }, caller: Caller,
+): void {
+  checkWritable(context);
+  const text = name.toString('latin1');
+  if (name.length > LIMITS.xattrNameBytesMax) throw new FsError('ERANGE');
+  if (value.length > LIMITS.xattrValueBytesMax) throw new FsError('E2BIG');
+  if (text.startsWith(ACL_PREFIX)) throw new FsError('EOPNOTSUPP');
+  if (carriedOut(context, caller) !== undefined) return;
+  context.engine.transact(caller, (tx) => {
+    const key = keys.xattr(number, Buffer.from(name));
+    const exists = tx.get(key) !== undefined;
+    if (exists && options.mode === 'create') throw new FsError('EEXIST');
+    if (!exists && options.mode === 'replace') throw NO_DATA;
+    const inode = getInode(tx, number);
+    inode.flags |= INODE_FLAG.xattrs | (text === CAPABILITY ? INODE_FLAG.capability : 0);
+    inode.changed = now();
+    tx.put(key, encodeBytes(value));
+    putInode(tx, inode);
+  });
+}
+
+export function listXattrs(context: VfsContext, number: InodeNumber): Buffer[] {
+  const inode = getInode(context.engine.reader, number);
+  if ((inode.flags & INODE_FLAG.xattrs) === 0) return [];
+  return context.engine.reader.range(...ranges.xattrs(number), Number.MAX_SAFE_INTEGER).map(([key]) => nameOfKey(key));
+}
+
+export function removeXattr(context: VfsContext, number: InodeNumber, name: Buffer, caller: Caller): void {
+  checkWritable(context);
+  if (carriedOut(context, caller) !== undefined) return;
+  context.engine.transact(caller, (tx) => {
+    const key = keys.xattr(number, Buffer.from(name));
+    if (tx.get(key) === undefined) throw NO_DATA;
+    const inode = getInode(tx, number);
+    if (name.toString('latin1') === CAPABILITY) inode.flags &= ~INODE_FLAG.capability;
+    inode.changed = now();
+    tx.delete(key);
+    putInode(tx, inode);
+  });
+}
+
+/** Part of freeing an inode: what it has besides extents. */
+export function dropXattrs(tx: Transaction, inode: Inode): void {
+  if ((inode.mode & FILE_TYPE.mask) === FILE_TYPE.link) tx.delete(keys.linkTarget(inode.number));
+  if ((inode.flags & INODE_FLAG.xattrs) === 0) return;
+  for (const [key] of tx.range(...ranges.xattrs(inode.number), Number.MAX_SAFE_INTEGER)) tx.delete(key);
+}

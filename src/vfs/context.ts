@@ -1,0 +1,160 @@
+// What the operations of the file system share: stores, counters, clocks.
+import type { BlockEngine } from '../blocks/block-engine.ts';
+import type { InodeNumber } from '../base/ids.ts';
+import { FsError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { Allocator } from '../metadata/allocator.ts';
+import type { MetadataEngine, Reader, Transaction } from '../metadata/engine.ts';
+import { decodeEntry, decodeInode, encodeInode, keys } from '../metadata/schema.ts';
+import type { Entry, Inode } from '../metadata/schema.ts';
+import type { Durability } from './durability.ts';
+import { FILE_TYPE } from './filesystem.ts';
+import type { Attributes, Caller, Timestamp } from './filesystem.ts';
+import type { PendingBlocks } from './pending.ts';
+
+export interface VfsContext {
+  readonly engine: MetadataEngine;
+  readonly allocator: Allocator;
+  readonly blocks: BlockEngine;
+  readonly pending: PendingBlocks;
+  readonly durability: Durability;
+  readonly accessTimes: AccessTimes;
+  readonly space: Space;
+  readonly logger: Logger;
+  readonly readOnly: boolean;
+  /** Inodes without a name that the kernel may still use: those of this mount, and the rows say the same. */
+  readonly orphans: Set<InodeNumber>;
+}
+
+export function now(): Timestamp {
+  const milliseconds = Date.now();
+  const seconds = Math.floor(milliseconds / 1000);
+  return { seconds, nanoseconds: (milliseconds - seconds * 1000) * 1_000_000 };
+}
+
+export function getInode(reader: Reader, number: InodeNumber): Inode {
+  const value = reader.get(keys.inode(number));
+  if (value === undefined) throw new FsError('ESTALE', `inode ${number} does not exist`);
+  return decodeInode(number, value);
+}
+
+export function putInode(tx: Transaction, inode: Inode): void {
+  tx.put(keys.inode(inode.number), encodeInode(inode));
+}
+
+export function findEntry(reader: Reader, parent: InodeNumber, name: Buffer): Entry | undefined {
+  const value = reader.get(keys.entry(parent, name));
+  return value === undefined ? undefined : decodeEntry(value);
+}
+
+export function isDirectory(mode: number): boolean {
+  return (mode & FILE_TYPE.mask) === FILE_TYPE.directory;
+}
+
+export function isRegular(mode: number): boolean {
+  return (mode & FILE_TYPE.mask) === FILE_TYPE.regular;
+}
+
+export function checkName(name: Buffer): void {
+  if (name.length > LIMITS.nameBytesMax) throw new FsError('ENAMETOOLONG', `a name of ${name.length} bytes; ${LIMITS.nameBytesMax} are allowed`);
+}
+
+export function checkWritable(context: VfsContext): void {
+  if (context.readOnly) throw new FsError('EROFS', 'mounted read-only');
+}
+
+/** Whether a resent request was carried out by the driver that died: then its result (an inode, or 0). */
+export function carriedOut(context: VfsContext, caller: Caller): InodeNumber | 0 | undefined {
+  return caller.resent ? context.engine.committedResult(caller) : undefined;
+}
+
+/** st_blocks counts whole 4 KiB pages, as du and df users expect. */
+const UNITS_PER_PAGE = 8;
+const PAGE_BYTES = 4096;
+
+export function attributesOf(context: VfsContext, inode: Inode): Attributes {
+  const accessed = context.accessTimes.get(inode.number) ?? inode.accessed;
+  return {
+    inode: inode.number,
+    mode: inode.mode,
+    links: inode.links,
+    uid: inode.uid,
+    gid: inode.gid,
+    device: inode.device,
+    size: inode.size,
+    blocks: Math.ceil(inode.allocatedBytes / PAGE_BYTES) * UNITS_PER_PAGE,
+    accessed,
+    modified: inode.modified,
+    changed: inode.changed,
+    born: inode.born,
+  };
+}
+
+const DAY_SECONDS = 24 * 60 * 60;
+const ACCESS_TIMES_MAX = 4096;
+
+/** Access times as relatime wants them, collected and written with the next background sync: they may be late, and a crash may lose a second of them. */
+export class AccessTimes {
+  readonly #late = new Map<InodeNumber, Timestamp>();
+  readonly #enabled: boolean;
+
+  constructor(options: { enabled: boolean }) {
+    this.#enabled = options.enabled;
+  }
+
+  get(inode: InodeNumber): Timestamp | undefined {
+    return this.#late.size === 0 ? undefined : this.#late.get(inode);
+  }
+
+  /** A read reached the driver. True when the caller should flush now. */
+  touch(inode: Inode): boolean {
+    if (!this.#enabled) return false;
+    const accessed = this.#late.get(inode.number) ?? inode.accessed;
+    const time = now();
+    if (isAfter(accessed, inode.modified) && isAfter(accessed, inode.changed) && time.seconds - accessed.seconds < DAY_SECONDS) return false;
+    this.#late.set(inode.number, time);
+    return this.#late.size >= ACCESS_TIMES_MAX;
+  }
+
+  /** An explicit time was set: it wins. */
+  forget(inode: InodeNumber): void {
+    this.#late.delete(inode);
+  }
+
+  flush(engine: MetadataEngine): void {
+    if (this.#late.size === 0) return;
+    engine.transact(null, (tx) => {
+      for (const [number, accessed] of this.#late) {
+        const value = tx.get(keys.inode(number));
+        if (value === undefined) continue;
+        const inode = decodeInode(number, value);
+        inode.accessed = accessed;
+        putInode(tx, inode);
+      }
+    });
+    this.#late.clear();
+  }
+}
+
+function isAfter(time: Timestamp, other: Timestamp): boolean {
+  return time.seconds > other.seconds || (time.seconds === other.seconds && time.nanoseconds > other.nanoseconds);
+}
+
+/** Refuses what cannot be kept: space is checked before anything is acknowledged. */
+export class Space {
+  readonly #blocks: BlockEngine;
+  readonly #pending: PendingBlocks;
+
+  constructor(blocks: BlockEngine, pending: PendingBlocks) {
+    this.#blocks = blocks;
+    this.#pending = pending;
+  }
+
+  /** Throws ENOSPC unless `bytes` more, and all that waits for the workers, still fit in R copies. */
+  admit(bytes: number): void {
+    if (this.#blocks.statistics().availableBytes < bytes + this.#pending.bytes) {
+      throw new FsError('ENOSPC', `no room for ${bytes} bytes in enough copies`);
+    }
+  }
+}

@@ -1,0 +1,267 @@
+// File bytes: read, write, truncate, holes, shared-extent copies.
+import { FsError } from '../base/errors.ts';
+import type { BlockId, InodeNumber } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import { BlockReferences, chunksFrom, mappings, replaceRange } from '../metadata/extents.ts';
+import type { Mapping } from '../metadata/extents.ts';
+import type { Transaction } from '../metadata/engine.ts';
+import { INODE_FLAG, decodeInode, keys } from '../metadata/schema.ts';
+import type { Inode } from '../metadata/schema.ts';
+import { carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
+import type { VfsContext } from './context.ts';
+import type { Caller, FallocateMode, MaybePromise, Pieces, WriteOptions } from './filesystem.ts';
+import { killPrivileges } from './privileges.ts';
+
+const CHUNK = LIMITS.fileChunkBytes;
+const ZEROS = Buffer.alloc(LIMITS.requestBytesMax);
+/** Chunks whose extents one transaction may drop or copy, so that its record stays small. */
+const CHUNKS_PER_TRANSACTION = 512;
+/** Up to so many chunks are looked up one by one, which is cheaper than a search for those that exist. */
+const FEW_CHUNKS = 8;
+/** A block may be deleted under a reader that looked its extents up before: it looks again, this often. */
+const READ_ATTEMPTS = 3;
+
+export function read(context: VfsContext, number: InodeNumber, offset: number, bytes: number): MaybePromise<Pieces> {
+  const inode = getInode(context.engine.reader, number);
+  if (isDirectory(inode.mode)) throw new FsError('EISDIR');
+  if (context.accessTimes.touch(inode)) context.accessTimes.flush(context.engine);
+  const length = Math.min(bytes, inode.size - offset);
+  if (length <= 0) return [];
+  return readMapped(context, inode, offset, length, READ_ATTEMPTS);
+}
+
+/** Everything that is in memory is answered at once; what lies on workers is fetched in parallel. */
+function readMapped(context: VfsContext, inode: Inode, offset: number, bytes: number, attempts: number): MaybePromise<Pieces> {
+  const pieces: (Uint8Array | Promise<readonly Uint8Array[]>)[] = [];
+  let remote = false;
+  let at = offset;
+  for (const mapping of mappings(context.engine.reader, inode.number, offset, bytes)) {
+    pushZeros(pieces, mapping.offset - at);
+    const pending = context.pending.get(mapping.block);
+    if (pending !== undefined) pieces.push(pending.subarray(mapping.blockOffset, mapping.blockOffset + mapping.bytes));
+    else {
+      remote = true;
+      pieces.push(context.blocks.get(mapping.block, mapping.blockOffset, mapping.bytes));
+    }
+    at = mapping.offset + mapping.bytes;
+  }
+  pushZeros(pieces, offset + bytes - at);
+  if (!remote) return pieces as Uint8Array[];
+  return Promise.all(pieces).then(
+    (resolved) => resolved.flat() as Uint8Array[],
+    async (error: unknown) => {
+      await Promise.allSettled(pieces);
+      if (attempts <= 1) throw error;
+      const fresh = getInode(context.engine.reader, inode.number);
+      const length = Math.min(bytes, fresh.size - offset);
+      return length <= 0 ? [] : readMapped(context, fresh, offset, length, attempts - 1);
+    },
+  );
+}
+
+function pushZeros(pieces: unknown[], bytes: number): void {
+  for (let left = bytes; left > 0; left -= ZEROS.length) pieces.push(ZEROS.subarray(0, Math.min(left, ZEROS.length)));
+}
+
+export function write(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): MaybePromise<number> {
+  checkWritable(context);
+  if (offset + data.length > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
+  if (data.length === 0) return 0;
+  // Small data rides in the log, unless too much of it waits for the workers already: their pace is the limit then.
+  if (data.length <= LIMITS.inlineBytesMax && context.pending.bytes < LIMITS.pendingBytesHard) {
+    writeInline(context, number, offset, data, options, caller);
+    context.durability.relievePressure();
+    return options.durability === 'process' ? data.length : context.durability.sync().then(() => data.length);
+  }
+  return writeBlocks(context, number, offset, data, options, caller);
+}
+
+function writeInline(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): void {
+  context.space.admit(data.length);
+  const copy = Buffer.from(data);
+  const blocks = splitAtChunks(context, offset, data.length);
+  commitWrite(context, number, offset, data.length, blocks, options, caller, copy);
+}
+
+async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
+  const blocks = splitAtChunks(context, offset, data.length);
+  await Promise.all(blocks.map((block) => context.blocks.put(block.block, [data.subarray(block.offset - offset, block.offset - offset + block.bytes)])));
+  try {
+    commitWrite(context, number, offset, data.length, blocks, options, caller, undefined);
+  } catch (error) {
+    context.blocks.delete(blocks.map((block) => block.block)).catch(() => {});
+    throw error;
+  }
+  if (options.durability !== 'process') await context.durability.sync();
+  return data.length;
+}
+
+/** One new block for each chunk that the range touches. */
+function splitAtChunks(context: VfsContext, offset: number, bytes: number): Mapping[] {
+  const blocks: Mapping[] = [];
+  const end = offset + bytes;
+  for (let at = offset; at < end; ) {
+    const stop = Math.min(end, (Math.floor(at / CHUNK) + 1) * CHUNK);
+    blocks.push({ offset: at, bytes: stop - at, block: context.allocator.block(), blockOffset: 0 });
+    at = stop;
+  }
+  return blocks;
+}
+
+function commitWrite(
+  context: VfsContext, number: InodeNumber, offset: number, bytes: number,
+  blocks: readonly Mapping[], options: WriteOptions, caller: Caller, inline: Buffer | undefined,
+): void {
+  let freed: BlockId[] = [];
+  context.engine.transact(caller, (tx) => {
+    const inode = getInode(tx, number);
+    const references = new BlockReferences();
+    for (const block of blocks) {
+      references.create(block.block, block.bytes);
+      if (inline !== undefined) tx.data(block.block, inline.subarray(block.offset - offset, block.offset - offset + block.bytes));
+    }
+    inode.allocatedBytes += replaceRange(tx, references, number, { offset, bytes }, blocks);
+    inode.size = Math.max(inode.size, offset + bytes);
+    inode.modified = inode.changed = now();
+    if (options.killPrivileges || (inode.flags & INODE_FLAG.capability) !== 0) killPrivileges(tx, inode, { modeBits: options.killPrivileges });
+    putInode(tx, inode);
+    freed = references.apply(tx, (block) => context.pending.isUnseen(block));
+  });
+  for (const block of freed) context.pending.drop(block);
+  if (inline === undefined) return;
+  const time = performance.now();
+  for (const block of blocks) {
+    context.pending.add(block.block, inline.subarray(block.offset - offset, block.offset - offset + block.bytes), context.engine.lastSequence, time);
+  }
+}
+
+/**
+ * Sets the size inside a transaction. Bytes behind a smaller size are gone: a later growth reads zeros there. A file
+ * with very many chunks shrinks in several transactions (see shrinkInSteps); this one does the last step.
+ */
+export function setSize(context: VfsContext, tx: Transaction, inode: Inode, size: number): BlockId[] {
+  if (size > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
+  let freed: BlockId[] = [];
+  if (size < inode.size) {
+    const references = new BlockReferences();
+    inode.allocatedBytes += dropRange(tx, references, inode.number, size, inode.size);
+    freed = references.apply(tx, (block) => context.pending.isUnseen(block));
+  }
+  inode.size = size;
+  return freed;
+}
+
+/** Makes holes of [from, to), visiting only chunks that exist; returns the change of allocated bytes. */
+function dropRange(tx: Transaction, references: BlockReferences, inode: InodeNumber, from: number, to: number): number {
+  if (to - from <= FEW_CHUNKS * CHUNK) return replaceRange(tx, references, inode, { offset: from, bytes: to - from }, []);
+  let delta = 0;
+  for (const chunk of chunksFrom(tx, inode, Math.floor(from / CHUNK), Number.MAX_SAFE_INTEGER)) {
+    const start = Math.max(from, chunk * CHUNK);
+    const stop = Math.min(to, (chunk + 1) * CHUNK);
+    if (start >= to) break;
+    delta += replaceRange(tx, references, inode, { offset: start, bytes: stop - start }, []);
+  }
+  return delta;
+}
+
+/** Before a large truncation or removal: drops chunks from the end, a bounded number in each transaction. */
+export function shrinkInSteps(context: VfsContext, number: InodeNumber, size: number): void {
+  for (;;) {
+    const chunks = chunksFrom(context.engine.reader, number, Math.ceil(size / CHUNK), Number.MAX_SAFE_INTEGER);
+    if (chunks.length <= CHUNKS_PER_TRANSACTION) return;
+    const target = (chunks[chunks.length - CHUNKS_PER_TRANSACTION] as number) * CHUNK;
+    let freed: BlockId[] = [];
+    context.engine.transact(null, (tx) => {
+      const inode = getInode(tx, number);
+      freed = setSize(context, tx, inode, Math.min(inode.size, target));
+      putInode(tx, inode);
+    });
+    for (const block of freed) context.pending.drop(block);
+  }
+}
+
+export function fallocate(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): void {
+  checkWritable(context);
+  if (offset + bytes > LIMITS.fileBytesMax) throw new FsError('EFBIG');
+  let freed: BlockId[] = [];
+  if (mode === 'allocate' || mode === 'keepSize') context.space.admit(bytes);
+  context.engine.transact(caller, (tx) => {
+    const inode = getInode(tx, number);
+    if (isDirectory(inode.mode)) throw new FsError('EISDIR');
+    if (!isRegular(inode.mode)) throw new FsError('ENODEV');
+    if (mode === 'punchHole' || mode === 'zeroRange' || mode === 'zeroRangeKeepSize') {
+      const references = new BlockReferences();
+      inode.allocatedBytes += dropRange(tx, references, number, offset, Math.min(offset + bytes, inode.size));
+      freed = references.apply(tx, (block) => context.pending.isUnseen(block));
+    }
+    if (mode === 'allocate' || mode === 'zeroRange') inode.size = Math.max(inode.size, offset + bytes);
+    inode.modified = inode.changed = now();
+    killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
+    putInode(tx, inode);
+  });
+  for (const block of freed) context.pending.drop(block);
+}
+
+export function seek(context: VfsContext, number: InodeNumber, offset: number, what: 'data' | 'hole'): number {
+  const inode = getInode(context.engine.reader, number);
+  if (offset >= inode.size) throw new FsError('ENXIO');
+  let at = offset;
+  for (const chunk of chunksFrom(context.engine.reader, number, Math.floor(offset / CHUNK), Number.MAX_SAFE_INTEGER)) {
+    if (what === 'hole' && chunk * CHUNK > at) return at;
+    for (const mapping of mappings(context.engine.reader, number, Math.max(at, chunk * CHUNK), (chunk + 1) * CHUNK - Math.max(at, chunk * CHUNK))) {
+      if (mapping.offset >= inode.size) break;
+      if (what === 'data') return Math.max(mapping.offset, offset);
+      if (mapping.offset > at) return at;
+      at = mapping.offset + mapping.bytes;
+    }
+    if (what === 'hole' && at < Math.min((chunk + 1) * CHUNK, inode.size)) return at;
+  }
+  if (what === 'data') throw new FsError('ENXIO');
+  return Math.min(at, inode.size);
+}
+
+export function copyRange(
+  context: VfsContext, from: { inode: InodeNumber; offset: number }, to: { inode: InodeNumber; offset: number }, bytes: number, caller: Caller,
+): number {
+  checkWritable(context);
+  const source = getInode(context.engine.reader, from.inode);
+  if (!isRegular(source.mode) || !isRegular(getInode(context.engine.reader, to.inode).mode)) throw new FsError('EINVAL');
+  const length = Math.min(bytes, source.size - from.offset, CHUNKS_PER_TRANSACTION * CHUNK);
+  if (length <= 0) return 0;
+  if (to.offset + length > LIMITS.fileBytesMax) throw new FsError('EFBIG');
+  if (from.inode === to.inode && from.offset < to.offset + length && to.offset < from.offset + length) throw new FsError('EINVAL', 'source and target overlap');
+  if (carriedOut(context, caller) !== undefined) return length;
+  let freed: BlockId[] = [];
+  context.engine.transact(caller, (tx) => {
+    const inode = getInode(tx, to.inode);
+    const shift = to.offset - from.offset;
+    const pieces = mappings(tx, from.inode, from.offset, length).map((piece) => ({ ...piece, offset: piece.offset + shift }));
+    const references = new BlockReferences();
+    inode.allocatedBytes += replaceRange(tx, references, to.inode, { offset: to.offset, bytes: length }, pieces);
+    inode.size = Math.max(inode.size, to.offset + length);
+    inode.modified = inode.changed = now();
+    killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
+    putInode(tx, inode);
+    freed = references.apply(tx, (block) => context.pending.isUnseen(block));
+  });
+  for (const block of freed) context.pending.drop(block);
+  return length;
+}
+
+/** Frees an inode without names: extents, attributes, row. */
+export function freeInode(context: VfsContext, number: InodeNumber, dropXattrs: (tx: Transaction, inode: Inode) => void): void {
+  const row = context.engine.reader.get(keys.inode(number));
+  if (row === undefined) return;
+  const found = decodeInode(number, row);
+  if (isRegular(found.mode) && found.size > CHUNKS_PER_TRANSACTION * CHUNK) shrinkInSteps(context, number, 0);
+  let freed: BlockId[] = [];
+  context.engine.transact(null, (tx) => {
+    const inode = getInode(tx, number);
+    if (isRegular(inode.mode)) freed = setSize(context, tx, inode, 0);
+    dropXattrs(tx, inode);
+    tx.delete(keys.inode(number));
+    tx.delete(keys.orphan(number));
+  });
+  for (const block of freed) context.pending.drop(block);
+  context.orphans.delete(number);
+}

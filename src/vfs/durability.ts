@@ -1,0 +1,173 @@
+// Makes acknowledged changes power-proof: data first, metadata second; and lets the log be trimmed behind them.
+import type { BlockEngine } from '../blocks/block-engine.ts';
+import type { Sequence } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { MetadataEngine, Transaction } from '../metadata/engine.ts';
+import { blockOfKey, keys, ranges } from '../metadata/schema.ts';
+import type { PendingBlocks } from './pending.ts';
+
+/** R copies of the metadata log, outside this process. kv/log-replicas.ts on one machine. */
+export interface ReplicatedLog {
+  /** All records up to here are power-proof on R disks. */
+  readonly durableSequence: Sequence;
+  /** Ships every record up to `through`; resolves when they are power-proof on R disks. */
+  ship(through: Sequence): Promise<void>;
+  /** Records up to `through` are not needed for small data any more. */
+  trim(through: Sequence): void;
+}
+
+/** Pending data older than this is moved to the workers even when there is little of it. */
+const PENDING_AGE_MS = 5_000;
+const MOVE_BATCH_BYTES = 1024 * 1024;
+const GARBAGE_BATCH = 512;
+
+export class Durability {
+  readonly #engine: MetadataEngine;
+  readonly #blocks: BlockEngine;
+  readonly #pending: PendingBlocks;
+  readonly #log: ReplicatedLog;
+  readonly #logger: Logger;
+  /** Runs before each background sync: what is allowed to be late (access times) becomes a transaction. */
+  readonly #beforeSync: () => void;
+  #running: Promise<void> | undefined;
+  #queued: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #moving: Promise<void> | undefined;
+  #ticking: Promise<void> | undefined;
+  #trimmed = 0;
+  #complaints = 0;
+
+  constructor(parts: { engine: MetadataEngine; blocks: BlockEngine; pending: PendingBlocks; log: ReplicatedLog; logger: Logger; beforeSync: () => void }) {
+    this.#engine = parts.engine;
+    this.#blocks = parts.blocks;
+    this.#pending = parts.pending;
+    this.#log = parts.log;
+    this.#logger = parts.logger;
+    this.#beforeSync = parts.beforeSync;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#tick(), LIMITS.syncIntervalMs);
+  }
+
+  /**
+   * Resolves when all that was acknowledged before the call is power-proof on R disks. Callers that come while a
+   * sync runs share the next one.
+   */
+  sync(): Promise<void> {
+    if (this.#running === undefined) {
+      const run = this.#syncNow().finally(() => {
+        if (this.#running === run) this.#running = undefined;
+      });
+      this.#running = run;
+      return run;
+    }
+    this.#queued ??= this.#running.catch(() => {}).then(() => {
+      this.#queued = undefined;
+      return this.sync();
+    });
+    return this.#queued;
+  }
+
+  /** Moves pending data when there is much of it; cheap to call after every write. */
+  relievePressure(): void {
+    if (this.#pending.bytes > LIMITS.pendingBytesSoft && this.#moving === undefined) void this.#move(Infinity, LIMITS.pendingBytesSoft / 2).catch(() => {});
+  }
+
+  /** Everything on the workers, power-proof; nothing runs afterwards. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#ticking;
+    this.#beforeSync();
+    await this.#move(Infinity, 0);
+    await this.sync();
+    await this.#collectGarbage();
+    await this.sync();
+    this.#trim();
+  }
+
+  /** What has not been acknowledged as power-proof yet, for status. */
+  get lag(): { records: number; pendingBytes: number } {
+    return { records: this.#engine.lastSequence - this.#log.durableSequence, pendingBytes: this.#pending.bytes };
+  }
+
+  async #syncNow(): Promise<void> {
+    const through = this.#engine.lastSequence;
+    if (this.#blocks.dirty) {
+      const synced = this.#pending.syncing();
+      await this.#blocks.sync();
+      synced();
+    }
+    if (through > this.#log.durableSequence) await this.#log.ship(through);
+  }
+
+  #tick(): void {
+    this.#engine.commitBatch();
+    if (this.#ticking !== undefined) return;
+    this.#ticking = this.#background()
+      .catch((error: unknown) => {
+        // Tried again each second; said at the first, then once a minute.
+        if (this.#complaints++ % 60 === 0) this.#logger.error({ err: error }, 'background sync failed; trying again');
+      })
+      .finally(() => {
+        this.#ticking = undefined;
+      });
+  }
+
+  async #background(): Promise<void> {
+    this.#beforeSync();
+    await this.sync();
+    const old = performance.now() - PENDING_AGE_MS;
+    await this.#move(old, 0);
+    await this.#collectGarbage();
+    this.#trim();
+    this.#complaints = 0;
+  }
+
+  /** Moves pending blocks that came before `before` until at most `leaveBytes` are left. */
+  async #move(before: number, leaveBytes: number): Promise<void> {
+    while (this.#moving !== undefined) await this.#moving.catch(() => {});
+    this.#moving = (async () => {
+      while (this.#pending.bytes > leaveBytes) {
+        const batch = this.#pending.take(MOVE_BATCH_BYTES, before);
+        if (batch.length === 0) return;
+        try {
+          await this.#blocks.putMany(batch.map(({ id, data }) => ({ id, data: [data] })));
+        } catch (error) {
+          this.#pending.notMoved(batch);
+          throw error;
+        }
+        this.#pending.moved(batch);
+      }
+    })().finally(() => {
+      this.#moving = undefined;
+    });
+    await this.#moving;
+  }
+
+  /** Deletes blocks from the workers when the change that forgot them is power-proof. */
+  async #collectGarbage(): Promise<void> {
+    for (;;) {
+      const [start, end] = ranges.garbage;
+      const rows = this.#engine.reader.range(start, end, GARBAGE_BATCH);
+      if (rows.length === 0) return;
+      if (this.#engine.lastSequence > this.#log.durableSequence) await this.sync();
+      const ids = rows.map(([key]) => blockOfKey(key));
+      await this.#blocks.delete(ids);
+      this.#engine.transact(null, (tx: Transaction) => {
+        for (const id of ids) tx.delete(keys.garbage(id));
+      });
+      if (rows.length < GARBAGE_BATCH) return;
+    }
+  }
+
+  #trim(): void {
+    const oldest = this.#pending.oldestNeeded();
+    const through = Math.min(this.#engine.appliedSequence, this.#log.durableSequence, oldest === undefined ? Infinity : oldest - 1) as Sequence;
+    if (through <= this.#trimmed) return;
+    this.#trimmed = through;
+    this.#log.trim(through);
+    this.#engine.trim(through);
+  }
+}

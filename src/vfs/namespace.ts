@@ -1,0 +1,329 @@
+// Names: lookup, create, link, unlink, rename, list.
+import { FsError } from '../base/errors.ts';
+import type { BlockId, InodeNumber } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Transaction } from '../metadata/engine.ts';
+import { FIRST_COOKIE, PRESENT, decodeListing, encodeEntry, encodeListing, keys, ranges, secondOfKey } from '../metadata/schema.ts';
+import type { Entry, Inode } from '../metadata/schema.ts';
+import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
+import type { VfsContext } from './context.ts';
+import { setSize, shrinkInSteps } from './data.ts';
+import { FILE_TYPE } from './filesystem.ts';
+import type { Attributes, Caller, DirectoryEntry, RenameMode } from './filesystem.ts';
+
+const SET_GID = 0o2000;
+const DOT = Buffer.from('.');
+const DOT_DOT = Buffer.from('..');
+
+export function lookup(context: VfsContext, parent: InodeNumber, name: Buffer): Attributes {
+  checkName(name);
+  const { reader } = context.engine;
+  if (name.equals(DOT)) return attributesOf(context, getInode(reader, parent));
+  if (name.equals(DOT_DOT)) return attributesOf(context, getInode(reader, getInode(reader, parent).parent || parent));
+  const entry = findEntry(reader, parent, name);
+  if (entry === undefined) throw NO_ENTRY;
+  return attributesOf(context, getInode(reader, entry.inode));
+}
+
+/** One object for the most frequent error of all: nobody reads its stack. */
+const NO_ENTRY = new FsError('ENOENT');
+
+export interface NewInode {
+  readonly mode: number;
+  readonly device?: number;
+}
+
+/** Makes an inode and its name. The parent's set-group-ID bit gives its group, and to directories the bit itself. */
+export function makeInode(
+  context: VfsContext, parent: InodeNumber, name: Buffer, made: NewInode, caller: Caller, fill?: (tx: Transaction, inode: Inode) => void,
+): Attributes {
+  checkWritable(context);
+  checkName(name);
+  const done = carriedOut(context, caller);
+  if (done !== undefined && done !== 0) return attributesOf(context, getInode(context.engine.reader, done));
+  const number = context.allocator.inode();
+  const inode = context.engine.transact(caller, (tx) => {
+    const directory = getLiveDirectory(tx, parent);
+    if (findEntry(tx, parent, name) !== undefined) throw new FsError('EEXIST');
+    const inode = newInode(number, directory, made, caller);
+    if (isDirectory(made.mode)) {
+      if (directory.links >= LIMITS.linksMax) throw new FsError('EMLINK');
+      directory.links++;
+    }
+    addEntry(tx, directory, name, inode);
+    fill?.(tx, inode);
+    putInode(tx, inode);
+    putInode(tx, directory);
+    tx.result(number);
+    return inode;
+  });
+  return attributesOf(context, inode);
+}
+
+function newInode(number: InodeNumber, directory: Inode, made: NewInode, caller: Caller): Inode {
+  const time = now();
+  const inherits = (directory.mode & SET_GID) !== 0;
+  const isDir = isDirectory(made.mode);
+  return {
+    number,
+    flags: 0,
+    mode: inherits && isDir ? made.mode | SET_GID : made.mode,
+    links: isDir ? 2 : 1,
+    uid: caller.uid,
+    gid: inherits ? directory.gid : caller.gid,
+    device: made.device ?? 0,
+    size: 0,
+    allocatedBytes: 0,
+    parent: isDir ? directory.number : 0,
+    nextCookie: FIRST_COOKIE,
+    accessed: time,
+    modified: time,
+    changed: time,
+    born: time,
+  };
+}
+
+export function create(
+  context: VfsContext, parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean }, caller: Caller,
+): Attributes {
+  checkName(name);
+  const entry = findEntry(context.engine.reader, parent, name);
+  if (entry === undefined || (options.exclusive && !caller.resent)) {
+    return makeInode(context, parent, name, { mode: FILE_TYPE.regular | (options.mode & ~FILE_TYPE.mask) }, caller);
+  }
+  const done = carriedOut(context, caller);
+  if (options.exclusive && done !== entry.inode) throw new FsError('EEXIST');
+  const inode = getInode(context.engine.reader, entry.inode);
+  if (isDirectory(inode.mode)) throw new FsError('EISDIR');
+  if (!options.truncate || !isRegular(inode.mode) || done !== undefined) return attributesOf(context, inode);
+  shrinkInSteps(context, entry.inode, 0);
+  let freed: BlockId[] = [];
+  const truncated = context.engine.transact(caller, (tx) => {
+    const fresh = getInode(tx, entry.inode);
+    freed = setSize(context, tx, fresh, 0);
+    fresh.modified = fresh.changed = now();
+    putInode(tx, fresh);
+    return fresh;
+  });
+  for (const block of freed) context.pending.drop(block);
+  return attributesOf(context, truncated);
+}
+
+/** O_TMPFILE: an orphan from birth; a link makes it an ordinary file. */
+export function createUnnamed(context: VfsContext, parent: InodeNumber, mode: number, caller: Caller): Attributes {
+  checkWritable(context);
+  const done = carriedOut(context, caller);
+  if (done !== undefined && done !== 0) return attributesOf(context, getInode(context.engine.reader, done));
+  const number = context.allocator.inode();
+  const inode = context.engine.transact(caller, (tx) => {
+    const inode = newInode(number, getLiveDirectory(tx, parent), { mode: FILE_TYPE.regular | (mode & ~FILE_TYPE.mask) }, caller);
+    inode.links = 0;
+    putInode(tx, inode);
+    tx.put(keys.orphan(number), PRESENT);
+    tx.result(number);
+    return inode;
+  });
+  context.orphans.add(number);
+  return attributesOf(context, inode);
+}
+
+export function link(context: VfsContext, number: InodeNumber, parent: InodeNumber, name: Buffer, caller: Caller): Attributes {
+  checkWritable(context);
+  checkName(name);
+  if (carriedOut(context, caller) !== undefined) return attributesOf(context, getInode(context.engine.reader, number));
+  const inode = context.engine.transact(caller, (tx) => {
+    const inode = getInode(tx, number);
+    if (isDirectory(inode.mode)) throw new FsError('EPERM');
+    if (inode.links >= LIMITS.linksMax) throw new FsError('EMLINK');
+    const directory = getLiveDirectory(tx, parent);
+    if (findEntry(tx, parent, name) !== undefined) throw new FsError('EEXIST');
+    if (inode.links === 0) tx.delete(keys.orphan(number));
+    inode.links++;
+    inode.changed = now();
+    addEntry(tx, directory, name, inode);
+    putInode(tx, inode);
+    putInode(tx, directory);
+    tx.result(number);
+    return inode;
+  });
+  context.orphans.delete(number);
+  return attributesOf(context, inode);
+}
+
+export function unlink(context: VfsContext, parent: InodeNumber, name: Buffer, caller: Caller): void {
+  checkWritable(context);
+  checkName(name);
+  if (carriedOut(context, caller) !== undefined) return;
+  const orphan = context.engine.transact(caller, (tx) => {
+    const directory = getInode(tx, parent);
+    const entry = findEntry(tx, parent, name);
+    if (entry === undefined) throw NO_ENTRY;
+    const inode = getInode(tx, entry.inode);
+    if (isDirectory(inode.mode)) throw new FsError('EISDIR');
+    removeEntry(tx, directory, name, entry);
+    putInode(tx, directory);
+    return dropLink(tx, inode);
+  });
+  if (orphan !== undefined) context.orphans.add(orphan);
+}
+
+export function removeDirectory(context: VfsContext, parent: InodeNumber, name: Buffer, caller: Caller): void {
+  checkWritable(context);
+  checkName(name);
+  if (name.equals(DOT)) throw new FsError('EINVAL');
+  if (name.equals(DOT_DOT)) throw new FsError('ENOTEMPTY');
+  if (carriedOut(context, caller) !== undefined) return;
+  const orphan = context.engine.transact(caller, (tx) => {
+    const directory = getInode(tx, parent);
+    const entry = findEntry(tx, parent, name);
+    if (entry === undefined) throw NO_ENTRY;
+    const inode = getInode(tx, entry.inode);
+    if (!isDirectory(inode.mode)) throw new FsError('ENOTDIR');
+    if (inode.size > 0) throw new FsError('ENOTEMPTY');
+    removeEntry(tx, directory, name, entry);
+    directory.links--;
+    putInode(tx, directory);
+    return dropLink(tx, inode);
+  });
+  if (orphan !== undefined) context.orphans.add(orphan);
+}
+
+/** Takes one name off an inode; the last one makes it an orphan, which is returned. */
+function dropLink(tx: Transaction, inode: Inode): InodeNumber | undefined {
+  inode.links = isDirectory(inode.mode) ? 0 : inode.links - 1;
+  inode.changed = now();
+  putInode(tx, inode);
+  if (inode.links > 0) return undefined;
+  tx.put(keys.orphan(inode.number), PRESENT);
+  return inode.number;
+}
+
+interface Place {
+  readonly parent: InodeNumber;
+  readonly name: Buffer;
+}
+
+export function rename(context: VfsContext, from: Place, to: Place, mode: RenameMode, caller: Caller): void {
+  checkWritable(context);
+  checkName(from.name);
+  checkName(to.name);
+  if (carriedOut(context, caller) !== undefined) return;
+  const orphan = context.engine.transact(caller, (tx) => {
+    const source = getInode(tx, from.parent);
+    const target = to.parent === from.parent ? source : getLiveDirectory(tx, to.parent);
+    const entry = findEntry(tx, from.parent, from.name);
+    if (entry === undefined) throw NO_ENTRY;
+    const existing = findEntry(tx, to.parent, to.name);
+    if (existing !== undefined && mode === 'noReplace') throw new FsError('EEXIST');
+    const inode = getInode(tx, entry.inode);
+    let orphaned: InodeNumber | undefined;
+    if (mode === 'exchange') {
+      if (existing === undefined) throw NO_ENTRY;
+      if (existing.inode !== entry.inode) exchange(tx, { source, from, entry, inode }, { target, to, existing });
+    } else {
+      if (existing?.inode === entry.inode) return undefined;
+      if (existing !== undefined) orphaned = replaceTarget(tx, target, to.name, existing, inode);
+      removeEntry(tx, source, from.name, entry);
+      addEntry(tx, target, to.name, inode);
+      moveDirectory(inode, source, target);
+      if (mode === 'whiteout') addWhiteout(context, tx, source, from.name, caller);
+      inode.changed = now();
+      putInode(tx, inode);
+    }
+    putInode(tx, source);
+    if (target !== source) putInode(tx, target);
+    return orphaned;
+  });
+  if (orphan !== undefined) context.orphans.add(orphan);
+}
+
+function replaceTarget(tx: Transaction, target: Inode, name: Buffer, existing: Entry, inode: Inode): InodeNumber | undefined {
+  const victim = getInode(tx, existing.inode);
+  if (isDirectory(victim.mode)) {
+    if (!isDirectory(inode.mode)) throw new FsError('EISDIR');
+    if (victim.size > 0) throw new FsError('ENOTEMPTY');
+    target.links--;
+  } else if (isDirectory(inode.mode)) throw new FsError('ENOTDIR');
+  removeEntry(tx, target, name, existing);
+  return dropLink(tx, victim);
+}
+
+/** ".." of a moved directory, and the links that it stands for. */
+function moveDirectory(inode: Inode, source: Inode, target: Inode): void {
+  if (!isDirectory(inode.mode) || source === target) return;
+  source.links--;
+  target.links++;
+  inode.parent = target.number;
+}
+
+function exchange(
+  tx: Transaction, one: { source: Inode; from: Place; entry: Entry; inode: Inode }, other: { target: Inode; to: Place; existing: Entry },
+): void {
+  const second = getInode(tx, other.existing.inode);
+  removeEntry(tx, one.source, one.from.name, one.entry);
+  removeEntry(tx, other.target, other.to.name, other.existing);
+  addEntry(tx, one.source, one.from.name, second);
+  addEntry(tx, other.target, other.to.name, one.inode);
+  moveDirectory(one.inode, one.source, other.target);
+  moveDirectory(second, other.target, one.source);
+  one.inode.changed = second.changed = now();
+  putInode(tx, one.inode);
+  putInode(tx, second);
+}
+
+/** RENAME_WHITEOUT leaves a 0/0 character device at the old name, as overlayfs wants it. rename(2). */
+function addWhiteout(context: VfsContext, tx: Transaction, source: Inode, name: Buffer, caller: Caller): void {
+  const whiteout = newInode(context.allocator.inode(), source, { mode: FILE_TYPE.character }, caller);
+  addEntry(tx, source, name, whiteout);
+  putInode(tx, whiteout);
+}
+
+/** Changes `directory`, which the caller writes. */
+function addEntry(tx: Transaction, directory: Inode, name: Buffer, child: Inode): void {
+  const stable = Buffer.from(name);
+  const cookie = directory.nextCookie++;
+  const type = child.mode >>> 12;
+  tx.put(keys.entry(directory.number, stable), encodeEntry({ inode: child.number, type, cookie }));
+  tx.put(keys.listing(directory.number, cookie), encodeListing({ inode: child.number, type, name: stable }));
+  directory.size++;
+  directory.modified = directory.changed = now();
+}
+
+function removeEntry(tx: Transaction, directory: Inode, name: Buffer, entry: Entry): void {
+  tx.delete(keys.entry(directory.number, name));
+  tx.delete(keys.listing(directory.number, entry.cookie));
+  directory.size--;
+  directory.modified = directory.changed = now();
+}
+
+/** A directory that is being removed takes no new names. */
+function getLiveDirectory(tx: Transaction, number: InodeNumber): Inode {
+  const directory = getInode(tx, number);
+  if (!isDirectory(directory.mode)) throw new FsError('ENOTDIR');
+  if (directory.links === 0) throw NO_ENTRY;
+  return directory;
+}
+
+const LIST_BATCH = 256;
+
+export function readDirectory(
+  context: VfsContext, number: InodeNumber, cookie: number, options: { attributes: boolean }, take: (entry: DirectoryEntry) => boolean,
+): void {
+  const { reader } = context.engine;
+  const directory = getInode(reader, number);
+  if (!isDirectory(directory.mode)) throw new FsError('ENOTDIR');
+  if (context.accessTimes.touch(directory)) context.accessTimes.flush(context.engine);
+  if (cookie < 1 && !take({ name: DOT, inode: number, type: FILE_TYPE.directory, cookie: 1 })) return;
+  if (cookie < 2 && !take({ name: DOT_DOT, inode: directory.parent || number, type: FILE_TYPE.directory, cookie: 2 })) return;
+  let after = Math.max(cookie, FIRST_COOKIE - 1);
+  for (;;) {
+    const rows = reader.range(...ranges.listing(number, after), LIST_BATCH);
+    for (const [key, value] of rows) {
+      const { inode, type, name } = decodeListing(value);
+      after = secondOfKey(key);
+      const attributes = options.attributes ? attributesOf(context, getInode(reader, inode)) : undefined;
+      if (!take({ name, inode, type: type << 12, cookie: after, attributes })) return;
+    }
+    if (rows.length < LIST_BATCH) return;
+  }
+}

@@ -1,0 +1,105 @@
+// A LocalFileSystem over a real LMDB engine and an in-memory block engine, for tests of vfs and metadata.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BlockEngine } from '../../src/blocks/block-engine.ts';
+import { FsError } from '../../src/base/errors.ts';
+import { blockKey } from '../../src/base/ids.ts';
+import type { BlockId, DriverEpoch, Sequence } from '../../src/base/ids.ts';
+import { createLogger } from '../../src/base/log.ts';
+import { Allocator } from '../../src/metadata/allocator.ts';
+import { LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
+import { AccessTimes, Space } from '../../src/vfs/context.ts';
+import type { VfsContext } from '../../src/vfs/context.ts';
+import { Durability } from '../../src/vfs/durability.ts';
+import type { Caller, WriteOptions } from '../../src/vfs/filesystem.ts';
+import { LocalFileSystem } from '../../src/vfs/local-filesystem.ts';
+import { PendingBlocks } from '../../src/vfs/pending.ts';
+
+export const ROOT_CALLER = { uid: 0, gid: 0, pid: 1 };
+export const PLAIN_WRITE: WriteOptions = { killPrivileges: false, durability: 'process', fromPageCache: false };
+
+/** Keeps blocks in a Map; counts syncs, so that tests can ask for the order of data and metadata. */
+export class MemoryBlocks {
+  readonly stored = new Map<string, Buffer>();
+  syncs = 0;
+  dirty = false;
+  availableBytes = 2 ** 40;
+
+  async put(id: BlockId, data: readonly Uint8Array[]): Promise<void> {
+    this.stored.set(blockKey(id), Buffer.concat(data));
+    this.dirty = true;
+  }
+  async putMany(blocks: readonly { id: BlockId; data: readonly Uint8Array[] }[]): Promise<void> {
+    for (const block of blocks) await this.put(block.id, block.data);
+  }
+  async get(id: BlockId, offset: number, bytes: number): Promise<Uint8Array[]> {
+    const block = this.stored.get(blockKey(id));
+    if (block === undefined) throw new FsError('EIO', 'no such block');
+    return [block.subarray(offset, offset + bytes)];
+  }
+  async delete(ids: readonly BlockId[]): Promise<void> {
+    for (const id of ids) this.stored.delete(blockKey(id));
+  }
+  async sync(): Promise<void> {
+    this.dirty = false;
+    this.syncs++;
+  }
+  async locate(): Promise<never[]> {
+    return [];
+  }
+  statistics(): { totalBytes: number; availableBytes: number } {
+    return { totalBytes: 2 ** 41, availableBytes: this.availableBytes };
+  }
+}
+
+export interface Harness {
+  readonly directory: string;
+  readonly fs: LocalFileSystem;
+  readonly context: VfsContext;
+  readonly engine: LmdbEngine;
+  readonly blocks: MemoryBlocks;
+  caller(who?: Partial<Caller>): Caller;
+  /** Opens the same state again without closing it, as a successor of a killed driver does. */
+  successor(): Promise<Harness>;
+  end(): Promise<void>;
+}
+
+let requests = 2;
+
+export function openHarness(options: { directory?: string; blocks?: MemoryBlocks; readOnly?: boolean; epoch?: number } = {}): Harness {
+  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'sdfs-vfs-'));
+  const blocks = options.blocks ?? new MemoryBlocks();
+  const pending = new PendingBlocks();
+  const epoch = options.epoch ?? 1;
+  const replayed: Parameters<Parameters<typeof LmdbEngine.open>[1]>[0][] = [];
+  const engine = LmdbEngine.open({ directory, epoch: epoch as DriverEpoch }, (datum) => replayed.push(datum));
+  for (const datum of replayed) if (engine.hasBlock(datum.id)) pending.add(datum.id, datum.data, datum.sequence, 0);
+  let durable = 0 as Sequence;
+  const log = {
+    get durableSequence() { return durable; },
+    async ship(through: Sequence) { durable = through; },
+    trim() {},
+  };
+  const accessTimes = new AccessTimes({ enabled: true });
+  const logger = createLogger({ role: 'test', level: 'silent' });
+  const durability = new Durability({ engine, blocks: blocks as unknown as BlockEngine, pending, log, logger, beforeSync: () => accessTimes.flush(engine) });
+  const context: VfsContext = {
+    engine, allocator: new Allocator(engine, { newBlockEpoch: false }), blocks: blocks as unknown as BlockEngine, pending, durability, accessTimes,
+    space: new Space(blocks as unknown as BlockEngine, pending), logger, readOnly: options.readOnly ?? false, orphans: new Set(),
+  };
+  const fs = new LocalFileSystem(context);
+  return {
+    directory, fs, context, engine, blocks,
+    caller: (who) => ({ ...ROOT_CALLER, requestHi: 0, requestLo: (requests += 2), resent: false, ...who }),
+    async successor() {
+      await engine.abandon();
+      return openHarness({ directory, blocks, epoch: epoch + 1 });
+    },
+    async end() {
+      await durability.stop();
+      await engine.close();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
