@@ -46,8 +46,16 @@ export function chunksFrom(reader: Reader, inode: InodeNumber, fromChunk: number
   return reader.range(start, end, limit).map(([key]) => secondOfKey(key));
 }
 
+/** A chunk of a file, by its number. */
+export interface ChunkName {
+  readonly inode: InodeNumber;
+  readonly chunk: number;
+}
+
 /** Collects a transaction's changes to blocks, so that each block's row is written once. */
 export class BlockReferences {
+  /** Chunks that the transaction left with more extents than LIMITS.chunkExtentsMax. */
+  readonly crowded: (ChunkName & { readonly extents: number })[] = [];
   readonly #deltas = new Map<string, { references: number; liveBytes: number; newBytes: number }>();
 
   /** A block that this transaction names first. */
@@ -127,6 +135,7 @@ export function replaceRange(
       next++;
     }
     after.splice(insertAt === -1 ? after.length : insertAt, 0, ...inside);
+    if (after.length > LIMITS.chunkExtentsMax) references.crowded.push({ inode, chunk, extents: after.length });
     if (after.length > 0) tx.put(key, encodeExtents(after));
     else if (value !== undefined) tx.delete(key);
   }

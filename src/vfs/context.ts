@@ -8,6 +8,7 @@ import type { Allocator } from '../metadata/allocator.ts';
 import type { MetadataEngine, Reader, Transaction } from '../metadata/engine.ts';
 import { decodeEntry, decodeInode, encodeInode, keys } from '../metadata/schema.ts';
 import type { Entry, Inode } from '../metadata/schema.ts';
+import type { Compactor } from './compactor.ts';
 import type { Durability } from './durability.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { Attributes, Caller, Timestamp } from './filesystem.ts';
@@ -21,6 +22,7 @@ export interface VfsContext {
   readonly durability: Durability;
   readonly accessTimes: AccessTimes;
   readonly space: Space;
+  readonly compactor: Compactor;
   readonly logger: Logger;
   readonly readOnly: boolean;
   /** Inodes without a name that the kernel may still use: those of this mount, and the rows say the same. */

@@ -31,7 +31,7 @@ export function read(context: VfsContext, number: InodeNumber, offset: number, b
 }
 
 /** Everything that is in memory is answered at once; what lies on workers is fetched in parallel. */
-function readMapped(context: VfsContext, inode: Inode, offset: number, bytes: number, attempts: number): MaybePromise<Pieces> {
+export function readMapped(context: Pick<VfsContext, 'engine' | 'pending' | 'blocks'>, inode: Pick<Inode, 'number'>, offset: number, bytes: number, attempts: number): MaybePromise<Pieces> {
   const pieces: (Uint8Array | Promise<readonly Uint8Array[]>)[] = [];
   let remote = false;
   let at = offset;
@@ -50,7 +50,6 @@ function readMapped(context: VfsContext, inode: Inode, offset: number, bytes: nu
   return Promise.all(pieces).then(
     (resolved) => resolved.flat() as Uint8Array[],
     async (error: unknown) => {
-      await Promise.allSettled(pieces);
       if (attempts <= 1) throw error;
       const fresh = getInode(context.engine.reader, inode.number);
       const length = Math.min(bytes, fresh.size - offset);
@@ -67,6 +66,8 @@ export function write(context: VfsContext, number: InodeNumber, offset: number, 
   checkWritable(context);
   if (offset + data.length > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
   if (data.length === 0) return 0;
+  const crowded = context.compactor.hardCrowded(number, offset, data.length);
+  if (crowded !== undefined) return crowded.then(() => write(context, number, offset, data, options, caller));
   // Small data rides in the log, unless too much of it waits for the workers already: their pace is the limit then.
   if (data.length <= LIMITS.inlineBytesMax && context.pending.bytes < LIMITS.pendingBytesHard) {
     writeInline(context, number, offset, data, options, caller);
@@ -113,6 +114,7 @@ function commitWrite(
   blocks: readonly Mapping[], options: WriteOptions, caller: Caller, inline: Buffer | undefined,
 ): void {
   let freed: BlockId[] = [];
+  let crowded: BlockReferences['crowded'] = [];
   context.engine.transact(caller, (tx) => {
     const inode = getInode(tx, number);
     const references = new BlockReferences();
@@ -126,8 +128,10 @@ function commitWrite(
     if (options.killPrivileges || (inode.flags & INODE_FLAG.capability) !== 0) killPrivileges(tx, inode, { modeBits: options.killPrivileges });
     putInode(tx, inode);
     freed = references.apply(tx, (block) => context.pending.isUnseen(block));
+    crowded = references.crowded;
   });
   for (const block of freed) context.pending.drop(block);
+  for (const chunk of crowded) context.compactor.note(chunk);
   if (inline === undefined) return;
   const time = performance.now();
   for (const block of blocks) {

@@ -15,6 +15,8 @@ export interface ReplicatedLog {
   ship(through: Sequence): Promise<void>;
   /** Records up to `through` are not needed for small data any more. */
   trim(through: Sequence): void;
+  /** The journal should keep records from here on for copies that catch up; undefined when none does. */
+  readonly neededFrom: Sequence | undefined;
 }
 
 /** Pending data older than this is moved to the workers even when there is little of it. */
@@ -30,6 +32,8 @@ export class Durability {
   readonly #logger: Logger;
   /** Runs before each background sync: what is allowed to be late (access times) becomes a transaction. */
   readonly #beforeSync: () => void;
+  /** Runs after each background sync: what tidies up (rewriting crowded chunks). */
+  readonly #afterSync: () => Promise<void>;
   #running: Promise<void> | undefined;
   #queued: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -38,13 +42,14 @@ export class Durability {
   #trimmed = 0;
   #complaints = 0;
 
-  constructor(parts: { engine: MetadataEngine; blocks: BlockEngine; pending: PendingBlocks; log: ReplicatedLog; logger: Logger; beforeSync: () => void }) {
+  constructor(parts: { engine: MetadataEngine; blocks: BlockEngine; pending: PendingBlocks; log: ReplicatedLog; logger: Logger; beforeSync: () => void; afterSync: () => Promise<void> }) {
     this.#engine = parts.engine;
     this.#blocks = parts.blocks;
     this.#pending = parts.pending;
     this.#log = parts.log;
     this.#logger = parts.logger;
     this.#beforeSync = parts.beforeSync;
+    this.#afterSync = parts.afterSync;
   }
 
   start(): void {
@@ -122,6 +127,7 @@ export class Durability {
     await this.#move(old, 0);
     await this.#collectGarbage();
     this.#trim();
+    await this.#afterSync();
     this.#complaints = 0;
   }
 
@@ -168,6 +174,6 @@ export class Durability {
     if (through <= this.#trimmed) return;
     this.#trimmed = through;
     this.#log.trim(through);
-    this.#engine.trim(through);
+    this.#engine.trim(Math.min(through, (this.#log.neededFrom ?? Infinity) - 1) as Sequence);
   }
 }

@@ -9,6 +9,7 @@ import type { BlockId, DriverEpoch, Sequence } from '../../src/base/ids.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { Allocator } from '../../src/metadata/allocator.ts';
 import { LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
+import { Compactor } from '../../src/vfs/compactor.ts';
 import { AccessTimes, Space } from '../../src/vfs/context.ts';
 import type { VfsContext } from '../../src/vfs/context.ts';
 import { Durability } from '../../src/vfs/durability.ts';
@@ -80,12 +81,15 @@ export function openHarness(options: { directory?: string; blocks?: MemoryBlocks
     get durableSequence() { return durable; },
     async ship(through: Sequence) { durable = through; },
     trim() {},
+    neededFrom: undefined,
   };
   const accessTimes = new AccessTimes({ enabled: true });
   const logger = createLogger({ role: 'test', level: 'silent' });
-  const durability = new Durability({ engine, blocks: blocks as unknown as BlockEngine, pending, log, logger, beforeSync: () => accessTimes.flush(engine) });
+  const durability = new Durability({ engine, blocks: blocks as unknown as BlockEngine, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: async () => {} });
+  const allocator = new Allocator(engine, { newBlockEpoch: false });
+  const compactor = new Compactor({ engine, blocks: blocks as unknown as BlockEngine, pending, allocator, logger });
   const context: VfsContext = {
-    engine, allocator: new Allocator(engine, { newBlockEpoch: false }), blocks: blocks as unknown as BlockEngine, pending, durability, accessTimes,
+    engine, allocator, compactor, blocks: blocks as unknown as BlockEngine, pending, durability, accessTimes,
     space: new Space(blocks as unknown as BlockEngine, pending), logger, readOnly: options.readOnly ?? false, orphans: new Set(),
   };
   const fs = new LocalFileSystem(context);

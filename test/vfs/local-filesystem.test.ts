@@ -2,6 +2,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { InodeNumber } from '../../src/base/ids.ts';
 import { ROOT_INODE } from '../../src/base/ids.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { mappings } from '../../src/metadata/extents.ts';
 import { FsError } from '../../src/base/errors.ts';
 import type { DirectoryEntry } from '../../src/vfs/filesystem.ts';
 import { PLAIN_WRITE, openHarness } from '../support/vfs-harness.ts';
@@ -53,6 +55,28 @@ describe('the local file system', () => {
     harness.fs.setAttributes(file, { size: 100 }, harness.caller());
     harness.fs.setAttributes(file, { size: 10_000 }, harness.caller());
     expect((await read(file, 0, 20_000)).equals(Buffer.concat([Buffer.alloc(100, 7), Buffer.alloc(9_900)]))).toBe(true);
+  });
+
+  it('reads right while files chopped into thousands of extents are rewritten', async () => {
+    const file = create('f');
+    const wanted = Buffer.alloc(2 * 1024 * 1024, 1);
+    await write(file, 0, wanted);
+    for (let index = 0; index < 5000; index++) {
+      const at = (index * 7919 * 13) % (wanted.length - 50);
+      wanted.fill(index & 0xff, at, at + 50);
+      await write(file, at, wanted.subarray(at, at + 50));
+      if (index % 1000 === 999) await harness.context.compactor.run();
+    }
+    await harness.context.compactor.run();
+    expect((await read(file, 0, wanted.length)).equals(wanted)).toBe(true);
+    for (const chunk of [0, 1]) {
+      const piecesOfChunk = mappings(harness.engine.reader, file, chunk * 1024 * 1024, 1024 * 1024);
+      expect(piecesOfChunk.length).toBeLessThanOrEqual(LIMITS.chunkExtentsMax);
+    }
+    harness.fs.unlink(ROOT_INODE, name('f'), harness.caller());
+    harness.fs.forget(file);
+    await harness.context.durability.stop();
+    expect(harness.blocks.stored.size).toBe(0);
   });
 
   it('finds data and holes', async () => {

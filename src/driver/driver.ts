@@ -1,0 +1,142 @@
+// The composition root of the driver process: puts the rooms together and takes them apart.
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { KvBlockEngine } from '../blocks/kv-engine.ts';
+import { EXIT, UserError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { FuseSession } from '../fuse/session.ts';
+import { WorkerConnection } from '../ipc/worker-connection.ts';
+import type { DriverStart, DriverToKeeper } from '../ipc/process-messages.ts';
+import { LIMITS } from '../base/limits.ts';
+import { FuseDevice } from '../kernel/device.ts';
+import type { DeviceEnd } from '../kernel/device.ts';
+import { LogReplicas } from '../kv/log-replicas.ts';
+import { replicationPolicy } from '../kv/replication.ts';
+import { WorkerPool } from '../kv/worker-pool.ts';
+import { Allocator } from '../metadata/allocator.ts';
+import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
+import { Compactor } from '../vfs/compactor.ts';
+import { AccessTimes, Space } from '../vfs/context.ts';
+import type { VfsContext } from '../vfs/context.ts';
+import { Durability } from '../vfs/durability.ts';
+import { LocalFileSystem } from '../vfs/local-filesystem.ts';
+import { PendingBlocks } from '../vfs/pending.ts';
+import { JournalShipping } from './journal-shipping.ts';
+import { fileInfo, status } from './queries.ts';
+import { logSource, openMetadata } from './recovery.ts';
+
+const UMOUNT_TIMEOUT_MS = 5_000;
+
+export interface DriverCallbacks {
+  readonly logger: Logger;
+  readonly tell: (message: DriverToKeeper) => void;
+  /** The kernel ended the connection: the mount is gone. */
+  readonly onEnd: (end: DeviceEnd) => void;
+}
+
+export class Driver {
+  readonly #start: DriverStart;
+  readonly #callbacks: DriverCallbacks;
+  readonly #pool: WorkerPool;
+  readonly #blocks: KvBlockEngine;
+  readonly #context: VfsContext;
+  readonly #engine: LmdbEngine;
+  readonly #device: FuseDevice;
+  #state: 'serving' | 'stopping' = 'serving';
+
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; fs: LocalFileSystem }) {
+    this.#start = parts.start;
+    this.#callbacks = parts.callbacks;
+    this.#pool = parts.pool;
+    this.#blocks = parts.blocks;
+    this.#context = parts.context;
+    this.#engine = parts.engine;
+    const { logger, tell, onEnd } = parts.callbacks;
+    const session: FuseSession = new FuseSession(parts.fs, {
+      logger,
+      resume: parts.start.session,
+      onNegotiated: () => {
+        tell({ type: 'session', session: session.export() as string });
+        tell({ type: 'ready' });
+      },
+    }, { reply: (head, headBytes, pieces) => this.#device.reply(head, headBytes, pieces) });
+    this.#device = new FuseDevice(parts.start.fuseFd, { onRequest: (bytes) => session.handle(bytes), onEnd }, { logger });
+    this.#device.start();
+    if (parts.start.session !== undefined) {
+      if (!this.#device.notifyResend()) logger.error('the kernel cannot send unanswered requests again (before Linux 6.9); programs that wait for one go on when the mount ends');
+      tell({ type: 'ready' });
+    }
+    parts.context.durability.start();
+  }
+
+  /** Recovers the metadata, serves the mount. UserError where starting again would not help. */
+  static async start(start: DriverStart, callbacks: DriverCallbacks): Promise<Driver> {
+    const { logger } = callbacks;
+    const { description } = start;
+    const policy = replicationPolicy(description.copies);
+    const pool = new WorkerPool({
+      volume: description.volume,
+      epoch: start.epoch,
+      disks: description.disks.map(({ worker, disk, weight }) => ({
+        worker, disk, weight, connect: () => WorkerConnection.connect(start.sockets[worker] as string, { timeoutMs: LIMITS.workerTimeoutMs }),
+      })),
+      logger,
+    });
+    pool.start();
+    const missing = await pool.allReady(LIMITS.workerAbsenceMs);
+    for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
+    const { engine, pendingData, newBlockEpoch } = await openMetadata({ start, pool, logger });
+    const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger });
+    const durable = await replicas.start();
+    const blocks = new KvBlockEngine(pool, { policy, logger });
+    const pending = new PendingBlocks();
+    for (const { id, data, sequence } of pendingData) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0);
+    const allocator = new Allocator(engine, { newBlockEpoch });
+    const accessTimes = new AccessTimes({ enabled: start.accessTime === 'relatime' && !start.readOnly });
+    const compactor = new Compactor({ engine, blocks, pending, allocator, logger });
+    const log = new JournalShipping(engine, replicas, durable);
+    const durability = new Durability({ engine, blocks, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: () => compactor.run() });
+    const context: VfsContext = {
+      engine, allocator, blocks, pending, durability, accessTimes, compactor, logger,
+      space: new Space(blocks, pending), readOnly: start.readOnly, orphans: new Set(),
+    };
+    const fs = new LocalFileSystem(context);
+    const orphans = fs.recoverOrphans({ free: start.session === undefined });
+    logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
+    return new Driver({ start, callbacks, pool, blocks, context, engine, fs });
+  }
+
+  async query(name: string, argument: unknown): Promise<unknown> {
+    switch (name) {
+      case 'sync': return this.#context.durability.sync();
+      case 'status': return status({ pool: this.#pool, blocks: this.#blocks, context: this.#context });
+      case 'info': return fileInfo({ pool: this.#pool, context: this.#context }, (argument as { inode: number }).inode);
+      default: throw new UserError(`the driver knows no query "${name}"`, EXIT.usage);
+    }
+  }
+
+  /**
+   * Nobody restarts anything any more: the mount goes away. In another process, while this one goes on serving, since
+   * the end of a mount writes what programs have mapped.
+   */
+  async keeperDied(): Promise<void> {
+    const { logger } = this.#callbacks;
+    logger.error({ mountpoint: this.#start.mountpoint }, 'the keeper died: unmounting, and finishing what was acknowledged');
+    try {
+      await promisify(execFile)('umount', ['--lazy', '--types', 'fuse.sdfs', this.#start.mountpoint], { timeout: UMOUNT_TIMEOUT_MS, cwd: '/' });
+    } catch (error) {
+      logger.warn({ err: error }, 'the mount could not be detached; it ends with this process');
+    }
+  }
+
+  /** Everything power-proof on the workers, the database closed cleanly. */
+  async stop(): Promise<void> {
+    if (this.#state === 'stopping') return;
+    this.#state = 'stopping';
+    this.#device.stop();
+    await this.#context.durability.stop();
+    await this.#engine.close();
+    this.#pool.close();
+    this.#callbacks.logger.info({ sequence: this.#engine.lastSequence }, 'driver ended');
+  }
+}

@@ -1,0 +1,74 @@
+// The driver process: waits for the keeper's start message, serves the mount, ends when the mount is gone.
+import { EXIT, UserError } from '../base/errors.ts';
+import { assertLimits } from '../base/limits.ts';
+import { createLogger } from '../base/log.ts';
+import type { DriverToKeeper, KeeperToDriver } from '../ipc/process-messages.ts';
+import { Driver } from './driver.ts';
+
+/** How long the workers are given to take what is left when the keeper has died. */
+const LAST_WORDS_MS = 20_000;
+
+function tell(message: DriverToKeeper): void {
+  if (process.connected) process.send?.(message);
+}
+
+function main(): void {
+  assertLimits();
+  // A terminal's Ctrl-C reaches every process of the group; the keeper alone decides what it means.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  let driver: Driver | undefined;
+  let ending = false;
+
+  const end = (exitCode: number): void => {
+    if (ending) return;
+    ending = true;
+    setTimeout(() => process.exit(EXIT.failure), LAST_WORDS_MS).unref();
+    void (driver?.stop() ?? Promise.resolve()).then(
+      () => {
+        tell({ type: 'ended' });
+        process.exit(exitCode);
+      },
+      () => process.exit(EXIT.failure),
+    );
+  };
+
+  process.on('message', (message: KeeperToDriver) => {
+    switch (message.type) {
+      case 'start': {
+        const logger = createLogger({ role: 'driver', level: message.log.level, file: message.log.file });
+        process.on('uncaughtException', (error) => {
+          logger.fatal({ err: error }, 'driver: a defect; ending so that a successor takes over');
+          process.exit(EXIT.failure);
+        });
+        Driver.start(message, { logger, tell, onEnd: () => end(EXIT.ok) }).then(
+          (started) => {
+            driver = started;
+          },
+          (error: unknown) => {
+            logger.error({ err: error }, 'the driver cannot start');
+            if (error instanceof UserError) tell({ type: 'unusable', reason: error.message, exitCode: error.exitCode });
+            process.exit(error instanceof UserError ? error.exitCode : EXIT.failure);
+          },
+        );
+        break;
+      }
+      case 'query':
+        if (driver === undefined) tell({ type: 'reply', id: message.id, error: 'the driver is starting' });
+        else {
+          driver.query(message.query, message.argument).then(
+            (value) => tell({ type: 'reply', id: message.id, value }),
+            (error: unknown) => tell({ type: 'reply', id: message.id, error: error instanceof Error ? error.message : String(error) }),
+          );
+        }
+        break;
+      case 'stop':
+        end(EXIT.ok);
+        break;
+    }
+  });
+  process.on('disconnect', () => {
+    void (driver?.keeperDied() ?? Promise.resolve()).then(() => end(EXIT.ok));
+  });
+}
+
+main();

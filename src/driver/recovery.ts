@@ -1,0 +1,113 @@
+// The driver's metadata at start: its own database where that is to be trusted, else rebuilt from the best worker.
+import { assert } from '../base/assert.ts';
+import { EXIT, UserError } from '../base/errors.ts';
+import type { Logger } from '../base/log.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { DriverStart } from '../ipc/process-messages.ts';
+import { mostAdvanced, readMetadata } from '../kv/log-reader.ts';
+import type { LogSource } from '../kv/log-replicas.ts';
+import type { WorkerPool } from '../kv/worker-pool.ts';
+import { decodeOperations, decodeRecord } from '../log/record.ts';
+import { LmdbEngine } from '../metadata/lmdb/engine.ts';
+import type { Row } from '../metadata/engine.ts';
+import type { ReplayedData } from '../metadata/lmdb/engine.ts';
+import { journalBatch } from './journal-shipping.ts';
+
+export interface OpenedMetadata {
+  readonly engine: LmdbEngine;
+  /** Small data found in the log, perhaps not on the workers yet. */
+  readonly pendingData: readonly ReplayedData[];
+  /** Leases of block numbers may have been lost: the block epoch must grow. */
+  readonly newBlockEpoch: boolean;
+}
+
+type Best = NonNullable<ReturnType<typeof mostAdvanced>>;
+
+/**
+ * Opens the driver's database, or rebuilds it. After an unclean boot it may be anything (it is never flushed), and
+ * a database behind the workers' logs is somebody's old copy: both are rebuilt from the most advanced worker.
+ */
+export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool; logger: Logger }): Promise<OpenedMetadata> {
+  const { start, pool, logger } = parts;
+  const directory = start.stateDirectory;
+  const newest = mostAdvanced(pool);
+  const best = newest !== undefined && newest.state.lastSequence > 0 ? newest : undefined;
+  if (start.sameBoot && LmdbEngine.exists(directory)) {
+    const pendingData: ReplayedData[] = [];
+    try {
+      const engine = LmdbEngine.open({ directory, epoch: start.epoch }, (data) => pendingData.push(data));
+      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, pendingData, newBlockEpoch: false };
+      logger.warn({ own: engine.lastSequence, workers: best.state.lastSequence }, "the driver's database is older than the workers' logs");
+      await engine.close();
+    } catch (error) {
+      if (best === undefined) throw new UserError(`the metadata in ${directory} cannot be read and no worker has a copy: ${(error as Error).message}`, EXIT.damaged, { cause: error });
+      logger.error({ err: error }, "the driver's database cannot be opened");
+    }
+  }
+  LmdbEngine.erase(directory);
+  const engine = LmdbEngine.open({ directory, epoch: start.epoch }, () => {});
+  if (best === undefined) return { engine, pendingData: [], newBlockEpoch: false };
+  logger.info({ worker: best.link.worker, checkpoint: best.state.checkpointSequence, last: best.state.lastSequence }, 'rebuilding the metadata from a worker');
+  const pendingData = await rebuild(engine, best);
+  if (engine.lastSequence !== best.state.lastSequence) {
+    throw new UserError(`worker ${best.link.worker} has metadata up to ${best.state.lastSequence}, and only ${engine.lastSequence} could be read`, EXIT.damaged);
+  }
+  return { engine, pendingData, newBlockEpoch: true };
+}
+
+async function rebuild(engine: LmdbEngine, best: Best): Promise<ReplayedData[]> {
+  const pendingData: ReplayedData[] = [];
+  let loading = true;
+  const loaded = async (): Promise<void> => {
+    if (loading) await engine.setSequence(best.state.checkpointSequence);
+    loading = false;
+  };
+  for await (const part of readMetadata(best.link, best.state)) {
+    if (part.kind === 'rows') {
+      engine.load(part.rows);
+      continue;
+    }
+    await loaded();
+    for (let at = 0; at < part.records.length; ) {
+      const header = decodeRecord(part.records, at);
+      assert(header !== undefined, 'the records of a worker were verified');
+      const record = Buffer.from(part.records.subarray(at, at + header.recordBytes));
+      engine.applyRecord(record, header.sequence, header.epoch);
+      for (const operation of decodeOperations(record, 0)) {
+        if (operation.kind === 'data') pendingData.push({ id: operation.id, data: operation.data, sequence: header.sequence });
+      }
+      at += header.recordBytes;
+    }
+  }
+  await loaded();
+  engine.commitBatch();
+  return pendingData;
+}
+
+const SEED_ROWS = 1024;
+
+/** Where holders of the log get what they miss: the driver's journal, or all its rows. */
+export function logSource(engine: LmdbEngine): LogSource {
+  return {
+    recordsFrom: (from, through) => (from < engine.firstJournalSequence ? undefined : journalBatch(engine, from, through)),
+    snapshot: () => {
+      engine.commitBatch();
+      return { rows: batches(engine), rowsThrough: engine.appliedSequence, logFrom: engine.firstJournalSequence };
+    },
+  };
+}
+
+function* batches(engine: LmdbEngine): Generator<Row[]> {
+  let batch: Row[] = [];
+  let bytes = 0;
+  for (const row of engine.rows()) {
+    batch.push(row);
+    bytes += row[0].length + row[1].length;
+    if (batch.length >= SEED_ROWS || bytes >= LIMITS.frameBodyBytesMax / 8) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+  }
+  if (batch.length > 0) yield batch;
+}
