@@ -19,6 +19,15 @@ export const LIMITS = {
 
   /** Largest FUSE READ or WRITE, = 256 pages, the kernel's own default limit. */
   requestBytesMax: 1 * MiB,
+  /** What a FUSE request has besides its data: headers, names, an xattr value. */
+  requestOverheadBytes: 64 * KiB,
+  /** Requests that are being worked on lie in slabs; when all are taken, no request is read until one is free. */
+  requestSlabBytes: 4 * MiB,
+  requestSlabsMax: 16,
+  /** FUSE requests served before sockets and timers get their turn. */
+  requestsPerTurnMax: 64,
+  /** Notifications waiting to be written to the kernel. */
+  notificationsMax: 1024,
   /** Largest block; a block never crosses a chunk boundary of its file. */
   blockBytesMax: 1 * MiB,
   /** A file's extents are kept in one row per this many bytes of file. */
@@ -32,6 +41,10 @@ export const LIMITS = {
   pendingBytesHard: 32 * MiB,
   /** Extents of one chunk above which it is rewritten in the background. */
   chunkExtentsMax: 64,
+  /** Extents of one chunk above which writers wait until it is rewritten. */
+  chunkExtentsHard: 2048,
+  /** Crowded chunks remembered for rewriting; further ones are found again at their next write. */
+  crowdedChunksMax: 1024,
 
   /** Everything acknowledged reaches R disks within this time, asked or not. */
   syncIntervalMs: 1000,
@@ -47,13 +60,55 @@ export const LIMITS = {
   frameHeadBytesMax: 256 * KiB,
   /** Requests in flight to one worker; further ones wait in order. */
   workerRequestsMax: 256,
+  /** Body bytes in flight to one worker, and replies that one connection has not taken yet; beyond it senders wait. */
+  channelBytesMax: 32 * MiB,
+  /** Received from one connection before the others get their turn. */
+  channelTurnBytes: 4 * MiB,
   /** A worker that does not answer one request for this long is taken for hung. */
   workerTimeoutMs: 10_000,
   /** How long a request waits for a dead worker to come back before it goes elsewhere or fails. */
   workerAbsenceMs: 30_000,
+  /** How long a request waits for a dead worker before another disk takes its place, where there is one. */
+  workerSwitchMs: 3_000,
+  /** As workerTimeoutMs, for requests that wait for the disk itself (syncs, checkpoints): a slow disk flushes gigabytes in this time. */
+  workerSyncTimeoutMs: 60_000,
+  /** Requests that wait for one worker, absent or busy; further ones are refused. */
+  workerQueueMax: 4096,
+  /** Pause between attempts to reach a worker's socket: doubles from min to max. */
+  reconnectDelayMinMs: 5,
+  reconnectDelayMaxMs: 250,
+  /** Blocks put to a worker in one frame (of at most half of frameBodyBytesMax). */
+  putBatchBlocksMax: 1024,
+  /** Ids in one request to delete, find or list blocks. */
+  blockIdsMax: 8192,
+  /** Requests to append to the log that one worker has in flight: one is being sent while one is being synced. */
+  logAppendsMax: 2,
+  /** Damaged copies that are being rewritten at once; further ones wait for their next read. */
+  repairsMax: 16,
+  /** Disk statistics are asked for again when they are older. */
+  statisticsIntervalMs: 1000,
   /** Pause before a process is started again: doubles from min to max, and falls back after a quiet minute. */
   restartDelayMinMs: 50,
   restartDelayMaxMs: 5_000,
+  /** A child that is not ready this long after its start is killed and started again. A driver may have to rebuild its database. */
+  workerStartMs: 60_000,
+  driverStartMs: 600_000,
+  /** A child that was told to stop is killed after this long. */
+  workerStopMs: 20_000,
+  driverStopMs: 60_000,
+  /** Drivers tried to finish an unmount before it is given up (the data is process-proof: the next mount finishes it). */
+  unmountDriversMax: 3,
+  /** How long a clean shutdown lets the last users of a busy, detached mount finish before they are cut off. */
+  detachGraceMs: 5_000,
+  /** One question to the driver or over the control socket; a sync or an unmount may have much to write. */
+  controlCallMs: 5_000,
+  controlSyncMs: 120_000,
+  /** Body of a control request or answer. */
+  controlBodyBytesMax: 16 * MiB,
+  /** A disk directory must have this much free at init. */
+  diskBytesMin: 64 * MiB,
+  /** Path of a UNIX socket, in bytes: sun_path less the NUL. unix(7). */
+  socketPathBytesMax: 107,
 
   /** One segment file of blocks on a disk. */
   segmentBytes: 256 * MiB,
@@ -67,10 +122,15 @@ export function assertLimits(): void {
   assert(LIMITS.blockBytesMax <= LIMITS.fileChunkBytes, 'a block fits in a file chunk');
   assert(LIMITS.blockBytesMax % LIMITS.checksumBytes === 0, 'a block is a whole number of checksummed pieces');
   assert(LIMITS.frameBodyBytesMax >= LIMITS.blockBytesMax, 'a frame carries the largest block');
+  assert(LIMITS.channelBytesMax >= LIMITS.frameBodyBytesMax, 'a frame may be in flight');
   assert(LIMITS.frameBodyBytesMax >= LIMITS.logRecordBytesMax, 'a frame carries the largest log record');
   assert(LIMITS.logSegmentBytes >= 2 * LIMITS.logRecordBytesMax, 'a log segment holds the largest record');
   assert(LIMITS.requestBytesMax <= LIMITS.blockBytesMax, 'a request fits in a block');
+  assert(LIMITS.requestSlabBytes >= LIMITS.requestBytesMax + LIMITS.requestOverheadBytes, 'a slab holds the largest request');
   assert(LIMITS.inlineBytesMax <= LIMITS.checksumBytes, 'an inline block has one checksum');
+  assert(LIMITS.blockIdsMax * 8 <= LIMITS.frameHeadBytesMax, 'a frame head carries the ids of one request');
+  assert(LIMITS.workerSwitchMs < LIMITS.workerAbsenceMs, 'another disk is tried before a request fails');
+  assert(LIMITS.chunkExtentsHard * 24 * 16 < LIMITS.logRecordBytesMax, 'crowded extent rows fit in a log record');
   assert(LIMITS.pendingBytesSoft < LIMITS.pendingBytesHard, 'moving starts before writers wait');
   assert(LIMITS.segmentBytes < 2 ** 31, 'offsets in a segment fit in 31 bits');
 }
