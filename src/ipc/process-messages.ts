@@ -63,3 +63,44 @@ export type DriverToKeeper =
   /** The kernel ended the connection (unmounted); all is flushed; the driver exits with code 0 after this. */
   | { readonly type: 'ended' }
   | { readonly type: 'unusable'; readonly reason: string; readonly exitCode: number };
+
+/** Value of the reply to the query 'status'. All sizes in bytes. */
+export interface DriverStatus {
+  /** As `df` says it: what can be held and still be written at this number of copies. */
+  readonly capacity: { readonly totalBytes: number; readonly availableBytes: number };
+  readonly inodes: number;
+  /** Acknowledged, but not on R disks yet. */
+  readonly pendingBytes: number;
+  /** Blocks known to have fewer good copies than R. */
+  readonly degradedBlocks: number;
+  /** By worker id. */
+  readonly disks: readonly DriverDiskStatus[];
+}
+
+export interface DriverDiskStatus {
+  readonly worker: WorkerId;
+  readonly connected: boolean;
+  /** Of the file system that holds the disk directory; the last known ones while not connected; absent when never known. */
+  readonly statistics?: { readonly totalBytes: number; readonly availableBytes: number; readonly blockBytes: number; readonly blockCount: number; readonly logBytes: number; readonly device: number } | undefined;
+}
+
+/** Value of the reply to the query 'info'. */
+export interface DriverFileInfo {
+  readonly inode: number;
+  /** st_mode. */
+  readonly mode: number;
+  readonly size: number;
+  /** In order of offset; what no extent covers is a hole. */
+  readonly extents: readonly DriverExtentInfo[];
+  /** True when the file has more extents than were looked at. */
+  readonly truncated?: boolean | undefined;
+}
+
+export interface DriverExtentInfo {
+  readonly offset: number;
+  readonly bytes: number;
+  /** 16 hex digits; absent while the bytes ride in the metadata log. */
+  readonly block?: string | undefined;
+  /** Disks that should hold or do hold the block, with what was found there. */
+  readonly copies: readonly { readonly worker: WorkerId; readonly state: 'good' | 'missing' | 'damaged' | 'unreachable' }[];
+}
