@@ -1,0 +1,153 @@
+// Opens the blocks of a disk: takes the index at its word, or makes it anew from the segments.
+import fs from 'node:fs';
+import type { Uuid } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import type { BlockClass } from './block-format.ts';
+import { checkSegmentHeader, decodeBlockHeader, layoutOf, SEGMENT_HEADER_BYTES } from './block-format.ts';
+import { BlockIndex } from './block-index.ts';
+import type { BlockLocation } from './block-index.ts';
+import { scanSegment } from './block-scan.ts';
+import type { ScannedBlock } from './block-scan.ts';
+import { listSegments, segmentPath, SegmentSet } from './segment-set.ts';
+
+const TRANSACTION_BLOCKS = 4096;
+
+export interface OpenBlocksOptions {
+  readonly segmentDirectory: string;
+  readonly indexDirectory: string;
+  readonly volume: Uuid;
+  readonly segmentBytes: number;
+  /** Whether the index is as the last process left it. */
+  readonly trusted: boolean;
+  readonly log: Logger;
+}
+
+/** FormatError when a segment is of another volume or a newer version. */
+export async function openBlocks(options: OpenBlocksOptions): Promise<{ index: BlockIndex; segments: SegmentSet }> {
+  fs.mkdirSync(options.segmentDirectory, { recursive: true, mode: 0o700 });
+  if (options.trusted) {
+    const index = await openTrusted(options);
+    if (index !== undefined) return adopt(index, options);
+  }
+  const index = BlockIndex.open(options.indexDirectory, { trusted: false });
+  await rebuild(index, options);
+  return adopt(index, options);
+}
+
+/** Undefined when the index cannot be read, or knows of segments that are not there. */
+async function openTrusted(options: OpenBlocksOptions): Promise<BlockIndex | undefined> {
+  let index: BlockIndex;
+  try {
+    index = BlockIndex.open(options.indexDirectory, { trusted: true });
+  } catch (error) {
+    if (!(error instanceof Error) || !('code' in error)) throw error;
+    options.log.error({ err: error }, 'the block index cannot be opened; it is made anew from the segments');
+    return undefined;
+  }
+  const sizes = new Map(listSegments(options.segmentDirectory).map(({ number, path }) => [number, fs.statSync(path).size]));
+  const missing = index.segments().find((row) => (sizes.get(row.number) ?? 0) < row.end);
+  if (missing === undefined) return index;
+  options.log.error({ segment: missing.number, end: missing.end, found: sizes.get(missing.number) }, 'a segment of blocks is missing or short; the block index is made anew from what is there');
+  await index.close();
+  return undefined;
+}
+
+function adopt(index: BlockIndex, options: OpenBlocksOptions): { index: BlockIndex; segments: SegmentSet } {
+  const segments = new SegmentSet({ directory: options.segmentDirectory, volume: options.volume, segmentBytes: options.segmentBytes });
+  const known = new Set<number>();
+  for (const row of index.segments()) {
+    known.add(row.number);
+    const segment = segments.add(row);
+    // What lies behind was never acknowledged.
+    if (fs.statSync(segment.path).size > row.end) fs.truncateSync(segment.path, row.end);
+  }
+  for (const { number, path } of listSegments(options.segmentDirectory)) if (!known.has(number)) fs.unlinkSync(path);
+  return { index, segments };
+}
+
+async function rebuild(index: BlockIndex, options: OpenBlocksOptions): Promise<void> {
+  const found = listSegments(options.segmentDirectory);
+  if (found.length === 0) return;
+  const started = performance.now();
+  options.log.info({ segments: found.length }, 'the machine may have lost power: making the block index anew from the segments');
+  const live = new Map<number, number>();
+  const newest = { number: 0 };
+  for (const { number, class: blockClass, path } of found) {
+    const fd = fs.openSync(path, 'r+');
+    try {
+      rebuildSegment(index, fd, { number, class: blockClass, path, volume: options.volume, live, newest, numberAt: (location) => readNumber(options.segmentDirectory, found, location) });
+    } finally {
+      fs.closeSync(fd);
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  index.transact(() => {
+    index.putNumber = newest.number;
+    for (const row of index.segments()) index.putSegment({ ...row, liveBytes: live.get(row.number) ?? 0 });
+  });
+  options.log.info({ blocks: index.blockCount, ms: Math.round(performance.now() - started) }, 'the block index is made');
+}
+
+function rebuildBlock(index: BlockIndex, record: ScannedBlock, { number: segment, live, numberAt }: SegmentToRead): void {
+  const { id, offset, blockBytes, recordBytes, checksums } = record;
+  const location = { segment, offset, blockBytes };
+  const before = record.dead ? undefined : index.get(id);
+  if (record.dead || (before !== undefined && numberAt(before) > record.number)) {
+    index.addDead(location);
+    return;
+  }
+  if (before !== undefined) {
+    index.addDead(before);
+    live.set(before.segment, live.get(before.segment)! - layoutOf(before.blockBytes).recordBytes);
+  }
+  index.put(id, location, checksums);
+  live.set(segment, (live.get(segment) ?? 0) + recordBytes);
+}
+
+interface SegmentToRead {
+  readonly number: number;
+  readonly class: BlockClass;
+  readonly path: string;
+  readonly volume: Uuid;
+  /** Live bytes by segment, of all segments so far. */
+  readonly live: Map<number, number>;
+  /** Highest number of a put so far. */
+  readonly newest: { number: number };
+  /** Number of the put of a record that was met before. */
+  readonly numberAt: (location: BlockLocation) => number;
+}
+
+function readNumber(directory: string, segments: readonly { readonly number: number; readonly class: BlockClass }[], location: BlockLocation): number {
+  const fd = fs.openSync(segmentPath(directory, segments.find((segment) => segment.number === location.segment)!), 'r');
+  try {
+    const header = Buffer.alloc(layoutOf(location.blockBytes).dataOffset);
+    fs.readSync(fd, header, 0, header.length, location.offset);
+    return decodeBlockHeader(header, 0)?.number ?? 0;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function rebuildSegment(index: BlockIndex, fd: number, segment: SegmentToRead): void {
+  const size = fs.fstatSync(fd).size;
+  const header = Buffer.alloc(SEGMENT_HEADER_BYTES);
+  fs.readSync(fd, header, 0, header.length, 0);
+  // Never synced: it holds nothing that anybody was promised.
+  if (size < SEGMENT_HEADER_BYTES || header.every((byte) => byte === 0)) return;
+  checkSegmentHeader(header, segment.path, segment);
+  const records = scanSegment(fd, segment.class, size);
+  let end = SEGMENT_HEADER_BYTES;
+  for (let more = true; more;) {
+    more = index.transact(() => {
+      for (let count = 0; count < TRANSACTION_BLOCKS; count++) {
+        const next = records.next();
+        if (next.done === true) return false;
+        end = next.value.offset + next.value.recordBytes;
+        segment.newest.number = Math.max(segment.newest.number, next.value.number);
+        rebuildBlock(index, next.value, segment);
+      }
+      return true;
+    });
+  }
+  index.transact(() => index.putSegment({ number: segment.number, class: segment.class, end, liveBytes: 0, punchedBytes: 0 }));
+}

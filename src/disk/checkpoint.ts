@@ -1,0 +1,208 @@
+// The metadata as of one log record: an LMDB environment that is durable after every batch, and can be replaced whole.
+//
+//   CHECKPOINT/current     JSON: version 1, generation, and until the log was reset to it: resetLog { sequence, epoch }
+//   CHECKPOINT/g00000001/  LMDB of that generation; others are leftovers and removed at open
+//     rows   the rows of the key space, as they are
+//     meta   key "applied"   value  0 u8 version (1)   4 u32 driver epoch   8 u64 sequence: all records up to it are in
+//                                   the rows; little-endian
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { open } from 'lmdb';
+import type { Database, RootDatabase } from 'lmdb';
+import { z } from 'zod';
+import { assert } from '../base/assert.ts';
+import { EXIT, UserError } from '../base/errors.ts';
+import type { DriverEpoch, Sequence } from '../base/ids.ts';
+import type { Row } from '../ipc/messages.ts';
+import { WorkerError } from '../ipc/messages.ts';
+import { readU64, writeU64 } from '../log/record.ts';
+import { replaceFile, syncPath } from './replace-file.ts';
+
+const VERSION = 1;
+const APPLIED_KEY = Buffer.from('applied');
+const MAP_BYTES = 256 * 2 ** 30;
+
+/** A place in the log: the last record that is covered, and its driver. */
+export interface LogPosition {
+  readonly sequence: Sequence;
+  readonly epoch: DriverEpoch;
+}
+
+const START: LogPosition = { sequence: 0 as Sequence, epoch: 0 as DriverEpoch };
+const currentSchema = z.object({
+  version: z.literal(VERSION),
+  generation: z.int().min(1),
+  resetLog: z.object({ sequence: z.int(), epoch: z.int() }).optional(),
+});
+
+export class Checkpoint {
+  readonly #directory: string;
+  #generation: number;
+  #tables: Tables;
+  #applied: LogPosition;
+  #loading: Loading | undefined;
+  #newestGeneration: number;
+  #givenUp: Promise<void> = Promise.resolve();
+  /** Where the log must begin anew before anything else: a new checkpoint was committed, and the log is still the old one's. */
+  #resetLog: LogPosition | undefined;
+
+  private constructor(directory: string, generation: number, resetLog: LogPosition | undefined) {
+    this.#directory = directory;
+    this.#generation = generation;
+    this.#newestGeneration = generation;
+    this.#resetLog = resetLog;
+    this.#tables = openTables(generationPath(directory, generation), { durable: true });
+    this.#applied = readApplied(this.#tables, directory);
+  }
+
+  /** Opens the checkpoint in `directory`, empty when there is none. UserError when a newer version wrote it. */
+  static open(directory: string): Checkpoint {
+    fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const file = join(directory, 'current');
+    if (!fs.existsSync(file)) writeCurrent(directory, 1, undefined);
+    const json: unknown = JSON.parse(fs.readFileSync(file, 'utf8'));
+    const version = typeof json === 'object' && json !== null && 'version' in json ? json.version : undefined;
+    if (typeof version === 'number' && version > VERSION) throw new UserError(`${file} has version ${version}, and this sdfs knows ${VERSION}: the disk was used by a newer sdfs; install that one`, EXIT.unsupported);
+    const { generation, resetLog } = currentSchema.parse(json);
+    for (const name of fs.readdirSync(directory)) {
+      if (/^g\d+$/.test(name) && Number(name.slice(1)) !== generation) fs.rmSync(join(directory, name), { recursive: true });
+    }
+    return new Checkpoint(directory, generation, resetLog as LogPosition | undefined);
+  }
+
+  /** The last record that the rows contain; 0 when there are none. */
+  get applied(): LogPosition {
+    return this.#applied;
+  }
+
+  get resetLog(): LogPosition | undefined {
+    return this.#resetLog;
+  }
+
+  /** Puts and (where the value is null) deletes rows; durable when it resolves, all or nothing. */
+  async apply(rows: Iterable<readonly [key: Buffer, value: Buffer | null]>, applied: LogPosition): Promise<void> {
+    assert(applied.sequence >= this.#applied.sequence, 'a checkpoint does not go back');
+    // Writes of one turn share a transaction, which lmdb's own thread writes and syncs.
+    const waits: Promise<unknown>[] = [];
+    for (const [key, value] of rows) waits.push(value === null ? this.#tables.rows.remove(key) : this.#tables.rows.put(key, value));
+    waits.push(this.#tables.meta.put(APPLIED_KEY, encodeApplied(applied)));
+    await Promise.all(waits);
+    this.#applied = applied;
+  }
+
+  /** Rows with keys greater than `after`, in order: as many as `bytesMax` bytes of keys and values hold, but at least one. */
+  rows(after: Buffer | null, bytesMax: number): Row[] {
+    const out: Row[] = [];
+    let bytes = 0;
+    const range = after === null ? {} : { start: Buffer.concat([after, Buffer.alloc(1)]) };
+    for (const { key, value } of this.#tables.rows.getRange(range)) {
+      bytes += 8 + key.length + value.length;
+      if (bytes > bytesMax && out.length > 0) break;
+      out.push([Buffer.from(key), Buffer.from(value)]);
+    }
+    return out;
+  }
+
+  /** Begins another checkpoint beside this one; a load that was not committed is given up. */
+  beginLoad(): void {
+    // A generation is never used twice: lmdb may still be closing the one that is given up.
+    this.#givenUp = this.#giveUp(this.#loading);
+    const generation = ++this.#newestGeneration;
+    this.#loading = { generation, ...openTables(generationPath(this.#directory, generation), { durable: false }) };
+  }
+
+  async #giveUp(loading: Loading | undefined): Promise<void> {
+    await this.#givenUp;
+    if (loading === undefined) return;
+    await loading.env.close();
+    await fs.promises.rm(generationPath(this.#directory, loading.generation), { recursive: true });
+  }
+
+  /** Adds rows to it. WorkerError 'badRequest' when none was begun. */
+  load(rows: readonly Row[]): void {
+    const loading = this.#loading;
+    if (loading === undefined) throw new WorkerError('badRequest', 'no checkpoint was begun');
+    loading.env.transactionSync(() => {
+      for (const [key, value] of rows) void loading.rows.put(key, value);
+    });
+  }
+
+  /** Puts what was loaded in place of this one, durably; `resetLog` is set until `logWasReset`. */
+  async commitLoad(applied: LogPosition): Promise<void> {
+    const loading = this.#loading;
+    if (loading === undefined) throw new WorkerError('badRequest', 'no checkpoint was begun');
+    this.#loading = undefined;
+    loading.env.transactionSync(() => void loading.meta.put(APPLIED_KEY, encodeApplied(applied)));
+    await loading.env.close();
+    const path = generationPath(this.#directory, loading.generation);
+    const data = await fs.promises.open(join(path, 'data.mdb'), 'r+');
+    try {
+      await data.sync();
+    } finally {
+      await data.close();
+    }
+    syncPath(path);
+    writeCurrent(this.#directory, loading.generation, applied);
+    const before = generationPath(this.#directory, this.#generation);
+    const replaced = this.#tables;
+    this.#generation = loading.generation;
+    this.#resetLog = applied;
+    this.#tables = openTables(path, { durable: true });
+    this.#applied = applied;
+    await replaced.env.close();
+    await fs.promises.rm(before, { recursive: true });
+  }
+
+  logWasReset(): void {
+    this.#resetLog = undefined;
+    writeCurrent(this.#directory, this.#generation, undefined);
+  }
+
+  async close(): Promise<void> {
+    await this.#giveUp(this.#loading);
+    this.#loading = undefined;
+    await this.#tables.env.close();
+  }
+}
+
+interface Tables {
+  readonly env: RootDatabase<Buffer, Buffer>;
+  readonly rows: Database<Buffer, Buffer>;
+  readonly meta: Database<Buffer, Buffer>;
+}
+
+/** A checkpoint that is not committed yet. */
+interface Loading extends Tables {
+  readonly generation: number;
+}
+
+function openTables(path: string, options: { readonly durable: boolean }): Tables {
+  const table = { keyEncoding: 'binary', encoding: 'binary', compression: false, cache: false } as const;
+  // No overlapping sync: a commit is resolved when it is on the disk, and a power cut leaves the last one whole.
+  const env = open<Buffer, Buffer>({ ...table, path, noSubdir: false, noSync: !options.durable, overlappingSync: false, mapSize: MAP_BYTES, maxDbs: 4 });
+  env.readerCheck();
+  return { env, rows: env.openDB<Buffer, Buffer>({ ...table, name: 'rows' }), meta: env.openDB<Buffer, Buffer>({ ...table, name: 'meta' }) };
+}
+
+function encodeApplied({ sequence, epoch }: LogPosition): Buffer {
+  const out = Buffer.alloc(16);
+  out.writeUInt8(VERSION, 0);
+  out.writeUInt32LE(epoch, 4);
+  writeU64(out, sequence, 8);
+  return out;
+}
+
+function readApplied({ meta }: Tables, directory: string): LogPosition {
+  const value = meta.getBinary(APPLIED_KEY);
+  if (value === undefined) return START;
+  if (value[0]! > VERSION) throw new UserError(`the checkpoint in ${directory} has version ${value[0]}, and this sdfs knows ${VERSION}: install the newer sdfs that wrote it`, EXIT.unsupported);
+  return { sequence: readU64(value, 8) as Sequence, epoch: value.readUInt32LE(4) as DriverEpoch };
+}
+
+function writeCurrent(directory: string, generation: number, resetLog: LogPosition | undefined): void {
+  replaceFile(join(directory, 'current'), `${JSON.stringify({ version: VERSION, generation, resetLog })}\n`);
+}
+
+function generationPath(directory: string, generation: number): string {
+  return join(directory, `g${String(generation).padStart(8, '0')}`);
+}

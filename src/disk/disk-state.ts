@@ -1,0 +1,73 @@
+// What a worker must know of its own last run: whether what it did not sync is still as it left it, and whom it served.
+//
+//   DISK/state.json   JSON: version 1, bootId (of the kernel that ran it), clean (all was synced at its end),
+//                     epoch (newest driver that it served)
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { EXIT, UserError } from '../base/errors.ts';
+import type { DriverEpoch } from '../base/ids.ts';
+import { replaceFile } from './replace-file.ts';
+
+const VERSION = 1;
+const BOOT_ID_FILE = '/proc/sys/kernel/random/boot_id';
+const stateSchema = z.object({ version: z.literal(VERSION), bootId: z.string(), clean: z.boolean(), epoch: z.int().min(0) });
+
+export class DiskState {
+  readonly #file: string;
+  readonly #bootId: string;
+  #epoch: DriverEpoch;
+  /** False when the machine may have lost power since the last run, so that only what was synced is to be trusted. */
+  readonly sameBootOrClean: boolean;
+
+  private constructor(file: string, bootId: string, last: z.infer<typeof stateSchema> | undefined) {
+    this.#file = file;
+    this.#bootId = bootId;
+    this.#epoch = (last?.epoch ?? 0) as DriverEpoch;
+    this.sameBootOrClean = last !== undefined && (last.clean || last.bootId === bootId);
+  }
+
+  /** Reads the last run's state. `bootId` is the kernel's own but in tests. */
+  static open(directory: string, bootId: string = fs.readFileSync(BOOT_ID_FILE, 'utf8').trim()): DiskState {
+    const file = join(directory, 'state.json');
+    return new DiskState(file, bootId, read(file));
+  }
+
+  get epoch(): DriverEpoch {
+    return this.#epoch;
+  }
+
+  /** From now on the disk is in use: until `markClean`, another boot is an unclean one. Called when what was not trusted is rebuilt. */
+  markInUse(): void {
+    this.#write(false);
+  }
+
+  /** Everything on the disk is synced, and nothing changes any more. */
+  markClean(): void {
+    this.#write(true);
+  }
+
+  raiseEpoch(epoch: DriverEpoch): void {
+    if (epoch <= this.#epoch) return;
+    this.#epoch = epoch;
+    this.#write(false);
+  }
+
+  #write(clean: boolean): void {
+    replaceFile(this.#file, `${JSON.stringify({ version: VERSION, bootId: this.#bootId, clean, epoch: this.#epoch })}\n`);
+  }
+}
+
+/** A state that is missing or cannot be read is one that is not to be trusted; a newer one is refused. */
+function read(file: string): z.infer<typeof stateSchema> | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(fs.readFileSync(file, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  const version = typeof json === 'object' && json !== null && 'version' in json ? json.version : undefined;
+  if (typeof version === 'number' && version > VERSION) throw new UserError(`${file} has version ${version}, and this sdfs knows ${VERSION}: the disk was used by a newer sdfs; install that one`, EXIT.unsupported);
+  return stateSchema.safeParse(json).data;
+}

@@ -1,0 +1,100 @@
+// One disk, opened: its lock, its blocks, its copy of the metadata, and what is known of its last use.
+import { EXIT, UserError } from '../base/errors.ts';
+import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import type { DiskStatistics } from '../ipc/messages.ts';
+import { BlockStore } from './block-store.ts';
+import { DiskSpace } from './disk-space.ts';
+import { DiskState } from './disk-state.ts';
+import type { DiskIdentity } from './identity.ts';
+import { lockDisk } from './identity.ts';
+import { MetadataCopy } from './metadata-copy.ts';
+
+export interface DiskOptions {
+  readonly directory: string;
+  readonly log: Logger;
+  /** What the directory must be; anything else is refused. */
+  readonly expect?: { readonly volume: Uuid; readonly worker: WorkerId; readonly disk: Uuid };
+  /** For tests: small segments, and another boot. */
+  readonly segmentBytes?: number;
+  readonly logSegmentBytes?: number;
+  readonly bootId?: string;
+}
+
+export class Disk {
+  readonly identity: DiskIdentity;
+  readonly blocks: BlockStore;
+  readonly metadata: MetadataCopy;
+  readonly #space: DiskSpace;
+  readonly #state: DiskState;
+  readonly #release: () => void;
+
+  private constructor(parts: { identity: DiskIdentity; blocks: BlockStore; metadata: MetadataCopy; space: DiskSpace; state: DiskState; release: () => void }) {
+    this.identity = parts.identity;
+    this.blocks = parts.blocks;
+    this.metadata = parts.metadata;
+    this.#space = parts.space;
+    this.#state = parts.state;
+    this.#release = parts.release;
+  }
+
+  /**
+   * Takes the disk and makes it ready; after an unclean boot its block index is made anew first. UserError: not a
+   * disk, another's, in use, newer, damaged; otherwise the errors of `fs` and LMDB.
+   */
+  static async open(options: DiskOptions): Promise<Disk> {
+    const { directory, log } = options;
+    const { identity, release } = lockDisk(directory);
+    try {
+      checkExpected(directory, identity, options.expect);
+      const state = DiskState.open(directory, options.bootId);
+      const space = new DiskSpace(directory);
+      const volume = identity.description.volume;
+      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes });
+      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes });
+      state.markInUse();
+      return new Disk({ identity, blocks, metadata, space, state, release });
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Newest driver that this disk has served. */
+  get epoch(): DriverEpoch {
+    return Math.max(this.#state.epoch, this.metadata.state.lastEpoch) as DriverEpoch;
+  }
+
+  raiseEpoch(epoch: DriverEpoch): void {
+    this.#state.raiseEpoch(epoch);
+  }
+
+  statistics(): DiskStatistics {
+    return {
+      totalBytes: this.#space.totalBytes,
+      availableBytes: this.#space.availableBytes,
+      blockBytes: this.blocks.blockBytes,
+      blockCount: this.blocks.blockCount,
+      device: this.#space.device,
+      logBytes: this.metadata.logBytes,
+    };
+  }
+
+  /** Everything power-proof, the disk marked clean, the lock gone. Every step is taken; the first failure is thrown, and the disk is not marked clean then. */
+  async close(): Promise<void> {
+    const results = await Promise.allSettled([this.blocks.close(), this.metadata.close()]);
+    try {
+      const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as Error] : []));
+      if (failures.length > 0) throw new AggregateError(failures, `the disk could not be closed: ${failures.map((error) => error.message).join('; ')}`);
+      this.#state.markClean();
+    } finally {
+      this.#release();
+    }
+  }
+}
+
+function checkExpected(directory: string, { worker, disk, description }: DiskIdentity, expect: DiskOptions['expect']): void {
+  if (expect === undefined) return;
+  if (description.volume !== expect.volume) throw new UserError(`${directory} holds a disk of the volume "${description.name}" (${description.volume}), not of ${expect.volume}: mount the right disk there`, EXIT.foreign);
+  if (disk !== expect.disk || worker !== expect.worker) throw new UserError(`${directory} holds disk ${worker} (${disk}) of the volume, where disk ${expect.worker} (${expect.disk}) is wanted: are two disks mounted in each other's place?`, EXIT.foreign);
+}

@@ -1,0 +1,44 @@
+// What each message means to the disk.
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { Disk } from '../disk/disk.ts';
+import type { ReplyOf } from '../ipc/messages.ts';
+import { WorkerError } from '../ipc/messages.ts';
+import type { WorkerHandlers } from '../ipc/worker-server.ts';
+
+const EMPTY = {};
+/** Rows of a reply to listBlocks fill at most half of a frame's head. */
+const LIST_MAX = LIMITS.frameHeadBytesMax / 2 / 12;
+
+export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
+  const { blocks, metadata, identity } = disk;
+  const welcome = (): ReplyOf<'hello'> => {
+    metadata.forgetTrim();
+    return { worker: identity.worker, disk: identity.disk, log: metadata.state, statistics: disk.statistics() };
+  };
+  const done = (work: Promise<unknown>): Promise<Record<string, never>> => work.then(() => EMPTY);
+  return {
+    hello: ({ volume, epoch }) => {
+      if (volume !== identity.description.volume) throw new WorkerError('foreignVolume', `this is a disk of volume ${identity.description.volume}, not of ${volume}`);
+      log.debug({ epoch }, 'a driver says hello');
+      return metadata.replacing === undefined ? welcome() : metadata.replacing.then(welcome);
+    },
+    putBlocks: (request) => done(blocks.put(request.blocks)),
+    getBlock: ({ id, firstPiece, pieceCount }) => blocks.read(id, firstPiece, pieceCount),
+    deleteBlocks: ({ ids }) => done(blocks.delete(ids)),
+    hasBlocks: ({ ids }) => ({ present: blocks.has(ids) }),
+    listBlocks: ({ after, limit }) => ({ blocks: blocks.list(after, Math.min(limit, LIST_MAX)) }),
+    syncBlocks: () => done(blocks.sync()),
+    appendLog: ({ first, last, records }) => metadata.append(first, last, Buffer.from(records[0]!.buffer, records[0]!.byteOffset, records[0]!.byteLength)).then((reached) => ({ last: reached })),
+    trimLog: ({ through }) => {
+      metadata.trim(through);
+      return EMPTY;
+    },
+    readLog: ({ from, bytesMax }) => metadata.read(from, bytesMax).then((records) => ({ records })),
+    readCheckpoint: ({ after, bytesMax }) => metadata.rows(after, bytesMax).then((rows) => ({ rows })),
+    beginCheckpoint: () => done(metadata.beginCheckpoint()),
+    loadCheckpoint: ({ rows }) => done(metadata.loadCheckpoint(rows)),
+    commitCheckpoint: ({ sequence, epoch }) => done(metadata.commitCheckpoint(sequence, epoch)),
+    statistics: () => disk.statistics(),
+  };
+}
