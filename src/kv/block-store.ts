@@ -1,0 +1,179 @@
+// Immutable, checksummed blocks, R copies of each, over the workers of a pool.
+import type { BlockId } from '../base/ids.ts';
+import { blockKey, formatBlockId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { BlockPieces, BlockPut } from '../ipc/messages.ts';
+import { inspectBlock } from './block-inspect.ts';
+import type { CopyReport } from './block-inspect.ts';
+import { readBlock } from './block-read.ts';
+import type { DamagedCopy, PieceRange, ReadContext, VerifyPieces } from './block-read.ts';
+import { BlockWrite } from './block-write.ts';
+import type { WriteContext } from './block-write.ts';
+import { CapacityMeter } from './capacity.ts';
+import type { Capacity } from './capacity.ts';
+import { PutBatcher } from './put-batcher.ts';
+import type { DegradedHook, ReplicationPolicy } from './replication.ts';
+import { syncAll } from './sync-all.ts';
+import { SyncBarrier } from './sync-barrier.ts';
+import type { WorkerPool } from './worker-pool.ts';
+
+/** What went wrong without an error to anybody, since start. */
+export interface BlockCounters {
+  /** Blocks, and syncs, acknowledged with fewer than R copies. */
+  degraded: number;
+  degradedSyncs: number;
+  /** Copies that were read and were not what was put, and those of them that were written anew. */
+  damagedCopies: number;
+  repairedCopies: number;
+  /** Disks that should have had a block and did not. */
+  missingCopies: number;
+}
+
+export interface BlockStoreOptions {
+  readonly policy: ReplicationPolicy;
+  readonly logger: Logger;
+  readonly onDegraded?: DegradedHook;
+  /** Copies found bad while a good one was read; see rewriteCopy. */
+  readonly onDamaged?: (copy: DamagedCopy, blockBytes: number) => void;
+}
+
+export class ReplicatedBlockStore {
+  readonly counters: BlockCounters = { degraded: 0, degradedSyncs: 0, damagedCopies: 0, repairedCopies: 0, missingCopies: 0 };
+  readonly #pool: WorkerPool;
+  readonly #policy: ReplicationPolicy;
+  readonly #logger: Logger;
+  readonly #onDegraded: DegradedHook | undefined;
+  readonly #barriers: readonly SyncBarrier[];
+  readonly #meter: CapacityMeter;
+  readonly #writing: WriteContext;
+  readonly #reading: ReadContext;
+  /** Copies that are being rewritten: block key and disk index. */
+  readonly #repairs = new Set<string>();
+
+  constructor(pool: WorkerPool, options: BlockStoreOptions) {
+    this.#pool = pool;
+    this.#policy = options.policy;
+    this.#logger = options.logger;
+    this.#onDegraded = options.onDegraded;
+    this.#barriers = pool.links.map((link) => new SyncBarrier(link, options.policy));
+    this.#meter = new CapacityMeter(pool, options.policy);
+    this.#writing = {
+      pool,
+      policy: options.policy,
+      batchers: pool.links.map((link, index) => new PutBatcher(link, index)),
+      beforeDegraded: (degradation) => this.#degrade(degradation),
+      written: (indexes) => {
+        for (const index of indexes) this.#barriers[index]!.wrote(indexes.length);
+      },
+    };
+    this.#reading = {
+      pool,
+      copies: options.policy.copies,
+      damaged: (copies, blockBytes) => {
+        for (const copy of copies) this.#reportDamage(copy, options.onDamaged, blockBytes);
+      },
+      missing: (id, index) => {
+        this.counters.missingCopies++;
+        this.#logger.debug({ block: formatBlockId(id), worker: pool.link(index).worker }, 'a disk does not have its copy of a block');
+      },
+    };
+  }
+
+  /**
+   * Resolves when R copies are process-proof, or fewer where fewer disks live (down to copiesMin, after onDegraded).
+   * The bytes must not change until it settles. Rejects with FsError ENOSPC or EIO.
+   */
+  put(block: BlockPut): Promise<void> {
+    return new BlockWrite(this.#writing, block).done;
+  }
+
+  /** As put, for many; settles when all have. Small blocks share frames. */
+  async putMany(blocks: readonly BlockPut[]): Promise<void> {
+    const results = await Promise.allSettled(blocks.map((block) => this.put(block)));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  /** Verified pieces of a block, from any disk that has a good copy. Rejects with FsError EIO that names the block. */
+  get(range: PieceRange, verify: VerifyPieces): Promise<BlockPieces> {
+    return readBlock(this.#reading, range, verify);
+  }
+
+  /**
+   * Forgets blocks on every disk that is there. A disk that is absent keeps its copies, which nobody names any
+   * more, until a scrub compares it with the metadata.
+   */
+  async delete(ids: readonly BlockId[]): Promise<void> {
+    const requests: Promise<unknown>[] = [];
+    for (let at = 0; at < ids.length; at += LIMITS.blockIdsMax) {
+      const chunk = ids.length <= LIMITS.blockIdsMax ? ids : ids.slice(at, at + LIMITS.blockIdsMax);
+      for (const link of this.#pool.links) {
+        if (!link.isReady) continue;
+        requests.push(link.request('deleteBlocks', { ids: chunk }, { absenceMs: LIMITS.workerSwitchMs }).catch((error: unknown) => {
+          this.#logger.warn({ err: error, worker: link.worker, blocks: chunk.length }, 'a disk keeps blocks that were deleted');
+        }));
+      }
+    }
+    await Promise.all(requests);
+  }
+
+  /** True when a worker may hold something that is not power-proof. */
+  get dirty(): boolean {
+    return this.#barriers.some((barrier) => barrier.dirty);
+  }
+
+  /**
+   * All blocks acknowledged before the call are power-proof on the disks that hold them. A disk that stays away is
+   * tolerated (after onDegraded) while at least copiesMin other copies of all its unsynced blocks are synced.
+   * Rejects with FsError EIO when that cannot be had.
+   */
+  sync(): Promise<void> {
+    return syncAll(this.#barriers, { copiesMin: this.#policy.copiesMin, beforeDegraded: (degradation) => this.#degrade(degradation) });
+  }
+
+  /** What is found of a block on the disks where it belongs, and on others that have it. Reads every copy. */
+  inspect(id: BlockId, verify: VerifyPieces): Promise<CopyReport[]> {
+    return inspectBlock(this.#pool, id, { copies: this.#policy.copies, verify });
+  }
+
+  /** Numbers of a moment ago, at once: nobody waits for statistics. */
+  capacity(): Capacity {
+    return this.#meter.capacity();
+  }
+
+  /** Replaces the copy of a block on one disk by a good one of another. Resolves whether it was done. */
+  async rewriteCopy(copy: DamagedCopy, whole: PieceRange, verify: VerifyPieces): Promise<boolean> {
+    const key = blockKey(copy.id) + String(copy.index);
+    if (this.#repairs.has(key) || this.#repairs.size >= LIMITS.repairsMax) return false;
+    this.#repairs.add(key);
+    const { worker } = this.#pool.link(copy.index);
+    try {
+      const good = await readBlock(this.#reading, whole, verify, { except: copy.index });
+      await this.#pool.link(copy.index).request('putBlocks', { blocks: [{ id: copy.id, checksums: good.checksums, data: [good.data] }] });
+      this.#barriers[copy.index]!.wrote(this.#policy.copies);
+      this.counters.repairedCopies++;
+      this.#logger.warn({ block: formatBlockId(copy.id), worker }, 'a damaged copy was replaced by a good one');
+      return true;
+    } catch (error) {
+      this.#logger.error({ err: error, block: formatBlockId(copy.id), worker }, 'a damaged copy could not be replaced');
+      return false;
+    } finally {
+      this.#repairs.delete(key);
+    }
+  }
+
+  #reportDamage(copy: DamagedCopy, onDamaged: BlockStoreOptions['onDamaged'], blockBytes: number): void {
+    this.counters.damagedCopies++;
+    this.#logger.error({ err: copy.cause, block: formatBlockId(copy.id), worker: this.#pool.link(copy.index).worker }, 'a copy of a block is damaged; another one was read');
+    onDamaged?.(copy, blockBytes);
+  }
+
+  #degrade(degradation: Parameters<DegradedHook>[0]): void | Promise<void> {
+    // The first of a series is news; the driver says the rest in its status.
+    const count = degradation.kind === 'sync' ? this.counters.degradedSyncs++ : this.counters.degraded++;
+    const level = count === 0 ? 'error' : 'debug';
+    this.#logger[level]({ degradation }, 'fewer disks are alive than there are to be copies: acknowledged with fewer');
+    return this.#onDegraded?.(degradation);
+  }
+}
+

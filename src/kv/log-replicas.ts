@@ -1,0 +1,260 @@
+// The metadata log on R workers: who holds it, when a record is safe, who catches up and who takes over.
+//
+// The holders are R workers, chosen by what they hold already and then by rendezvous over the volume. A record is
+// safe when R of them have it power-proof; when holders stay away, when copiesMin have (said first by onDegraded).
+// A holder that comes back says in its hello what it has, and gets the rest from the driver's journal, or a whole
+// new checkpoint when the journal does not reach back so far, or when its log forked off from this one: what it has
+// must end in a record of this log, of the same epoch. One driver alone writes each epoch, so equal epochs mean
+// equal logs (the argument of Raft, Ongaro and Ousterhout 2014, section 5.3).
+import { assert } from '../base/assert.ts';
+import { FsError, TimeoutError } from '../base/errors.ts';
+import type { DriverEpoch, Sequence } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { LogState } from '../ipc/messages.ts';
+import { decodeRecord } from '../log/record.ts';
+import { LogHolder } from './log-holder.ts';
+import type { HolderContext, RecordBatch } from './log-holder.ts';
+import { mostAdvanced } from './log-reader.ts';
+import type { MetadataSnapshot } from './log-seed.ts';
+import { placementIdOf } from './placement.ts';
+import type { DegradedHook, ReplicationPolicy } from './replication.ts';
+import type { WorkerPool } from './worker-pool.ts';
+
+/** The driver's own copy of the log and of the rows, from which holders are caught up. */
+export interface LogSource {
+  /** Whole records from `from` to at most `through`, up to half a frame of them (at least one); undefined when `from` is not kept. */
+  recordsFrom(from: Sequence, through: Sequence): RecordBatch | undefined;
+  /** All rows, for a new holder; undefined when there are none to be had now. */
+  snapshot?(): MetadataSnapshot | undefined;
+}
+
+export interface LogReplicasOptions {
+  readonly policy: ReplicationPolicy;
+  readonly source: LogSource;
+  readonly logger: Logger;
+  readonly onDegraded?: DegradedHook;
+}
+
+interface Waiter {
+  readonly through: Sequence;
+  readonly startMs: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+const TICK_MS = 250;
+/** No wait for R copies is longer, whatever the workers do. */
+const WAIT_MS_MAX = LIMITS.workerAbsenceMs + LIMITS.workerSyncTimeoutMs;
+
+export class LogReplicas {
+  readonly #pool: WorkerPool;
+  readonly #policy: ReplicationPolicy;
+  readonly #source: LogSource;
+  readonly #logger: Logger;
+  readonly #onDegraded: DegradedHook | undefined;
+  readonly #context: HolderContext;
+  #holders: LogHolder[] = [];
+  /** What the newest log was when this driver began: all that has its epoch and is not longer is the beginning of this log. */
+  #base: LogState = { checkpointSequence: 0 as Sequence, lastSequence: 0 as Sequence, lastEpoch: 0 as DriverEpoch };
+  #last = 0 as Sequence;
+  #lastEpoch = 0 as DriverEpoch;
+  /** What is being appended, in order, so that holders that keep up do not read the journal. */
+  readonly #fresh = new Set<RecordBatch>();
+  #waiters: Waiter[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #state: 'new' | 'started' | 'closed' = 'new';
+
+  constructor(pool: WorkerPool, options: LogReplicasOptions) {
+    this.#pool = pool;
+    this.#policy = options.policy;
+    this.#source = options.source;
+    this.#logger = options.logger;
+    this.#onDegraded = options.onDegraded;
+    this.#context = this.#makeContext();
+  }
+
+  /**
+   * Chooses the holders and brings them to the newest log that any worker has (the driver's own must be there
+   * already). Call it when the workers have said hello. Resolves with the sequence up to which everything is safe.
+   */
+  async start(): Promise<Sequence> {
+    assert(this.#state === 'new', 'log replicas start once');
+    this.#state = 'started';
+    this.#base = mostAdvanced(this.#pool)?.state ?? this.#base;
+    this.#last = this.#base.lastSequence;
+    this.#lastEpoch = this.#base.lastEpoch;
+    this.#holders = this.#choose().map((index) => new LogHolder(this.#pool.link(index), this.#context));
+    this.#pool.listen({
+      ready: (link) => this.#holderOf(link)?.welcome(link.hello!.log),
+      absent: (link) => this.#holderOf(link)?.left(),
+    });
+    for (const holder of this.#holders) if (holder.link.isReady) holder.welcome(holder.link.hello!.log);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    if (this.#last > 0) await this.#safe(this.#last);
+    return this.#last;
+  }
+
+  /** Rejects everything that waits. */
+  close(): void {
+    this.#state = 'closed';
+    clearInterval(this.#timer);
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(new FsError('EIO', 'the metadata log was closed'));
+  }
+
+  /**
+   * Appends whole records (at most a frame of them). Resolves when they are power-proof on R holders, or on at least
+   * copiesMin when the others stay away. The bytes must not change until then. Rejects with FsError EIO.
+   */
+  append(records: readonly Uint8Array[], first: Sequence, last: Sequence, epoch: DriverEpoch): Promise<void> {
+    assert(this.#state === 'started', 'the log takes records between start and close');
+    assert(first <= this.#last + 1 && last >= first, `record ${first} to ${last} follow ${this.#last} without a gap`);
+    const batch = { first, last, epoch, records };
+    if (last > this.#last) {
+      this.#fresh.add(batch);
+      this.#last = last;
+      this.#lastEpoch = epoch;
+      for (const holder of this.#holders) holder.pump();
+    }
+    return this.#safe(last).finally(() => this.#fresh.delete(batch));
+  }
+
+  /** Records up to `through` may leave the holders' logs for their checkpoints. */
+  trim(through: Sequence): void {
+    for (const holder of this.#holders) {
+      if (holder.phase !== 'streaming') continue;
+      const upTo = Math.min(through, holder.acknowledged) as Sequence;
+      holder.link.request('trimLog', { through: upTo }, { absenceMs: 0 }).catch((error: unknown) => {
+        this.#logger.debug({ err: error, worker: holder.link.worker }, 'a log was not trimmed; the next trim covers it');
+      });
+    }
+  }
+
+  /** The driver's journal should keep records from here on for holders that catch up; undefined when none needs any. */
+  get neededFrom(): Sequence | undefined {
+    let from: Sequence | undefined;
+    for (const holder of this.#holders) {
+      const needed = holder.downMs < LIMITS.workerAbsenceMs || holder.phase === 'seeding' ? holder.neededFrom : undefined;
+      if (needed !== undefined && needed <= this.#last && (from === undefined || needed < from)) from = needed;
+    }
+    return from;
+  }
+
+  /** For status. */
+  get holders(): readonly LogHolder[] {
+    return this.#holders;
+  }
+
+  #makeContext(): HolderContext {
+    const replicas = this;
+    return {
+      logger: this.#logger,
+      get last() { return replicas.#last; },
+      get lastEpoch() { return replicas.#lastEpoch; },
+      batchFrom: (from) => this.#batchFrom(from),
+      isPrefix: (state) => this.#isPrefix(state),
+      snapshot: () => this.#source.snapshot?.(),
+      released: (sequence) => this.#released(sequence),
+      changed: () => this.#settle(),
+    };
+  }
+
+  /** Those that have the newest log first, then by rank. A worker that has said nothing yet is believed to have it. */
+  #choose(): number[] {
+    const epochOf = (index: number) => this.#pool.link(index).hello?.log.lastEpoch ?? this.#base.lastEpoch;
+    // toSorted is stable: among equals the rank decides.
+    return this.#pool.rank(placementIdOf(this.#pool.volume)).toSorted((one, other) => epochOf(other) - epochOf(one)).slice(0, this.#policy.copies);
+  }
+
+  #holderOf(link: LogHolder['link']): LogHolder | undefined {
+    return this.#state === 'started' ? this.#holders.find((holder) => holder.link === link) : undefined;
+  }
+
+  #batchFrom(from: Sequence): RecordBatch | undefined {
+    for (const batch of this.#fresh) if (batch.first <= from && from <= batch.last) return batch;
+    return this.#source.recordsFrom(from, this.#last);
+  }
+
+  #isPrefix(state: LogState): boolean {
+    if (state.lastSequence === 0) return true;
+    if (state.lastSequence > this.#last) return false;
+    if (state.lastEpoch === this.#pool.epoch) return true;
+    if (state.lastEpoch === this.#base.lastEpoch && state.lastSequence <= this.#base.lastSequence) return true;
+    const batch = this.#source.recordsFrom(state.lastSequence, state.lastSequence);
+    const record = batch?.records[0];
+    if (record === undefined) return false;
+    return decodeRecord(Buffer.from(record.buffer, record.byteOffset, record.byteLength), 0)?.epoch === state.lastEpoch;
+  }
+
+  #safe(through: Sequence): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ through, startMs: performance.now(), resolve, reject });
+      this.#settle();
+    });
+  }
+
+  async #released(sequence: Sequence): Promise<void> {
+    const startMs = performance.now();
+    while (this.#last < sequence) {
+      if (this.#state === 'closed' || performance.now() - startMs > LIMITS.workerAbsenceMs) throw new TimeoutError(`record ${sequence} to be shipped`, LIMITS.workerAbsenceMs);
+      await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+    }
+  }
+
+  #tick(): void {
+    this.#replaceLost();
+    for (const holder of this.#holders) holder.retry();
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (this.#waiters.length === 0) return;
+    this.#waiters = this.#waiters.filter((waiter) => !this.#settleOne(waiter));
+  }
+
+  /** True when the waiter waits no more. */
+  #settleOne(waiter: Waiter): boolean {
+    const lacking = this.#holders.filter(({ acknowledged }) => acknowledged < waiter.through);
+    const copies = this.#holders.length - lacking.length;
+    if (copies >= this.#policy.copies) {
+      waiter.resolve();
+      return true;
+    }
+    const waitedMs = performance.now() - waiter.startMs;
+    const lost = lacking.every((holder) => holder.phase === 'seeding' || holder.downMs >= LIMITS.workerSwitchMs);
+    if (lost && copies >= this.#policy.copiesMin) {
+      void this.#acceptDegraded(waiter, copies, lacking);
+      return true;
+    }
+    if (waitedMs < (lost ? LIMITS.workerAbsenceMs : WAIT_MS_MAX)) return false;
+    waiter.reject(new FsError('EIO', `metadata log: ${copies} of ${this.#policy.copies} copies up to record ${waiter.through} after ${Math.round(waitedMs)} ms; lacking: worker ${lacking.map(({ link }) => link.worker).join(', ')}`));
+    return true;
+  }
+
+  async #acceptDegraded(waiter: Waiter, haveCopies: number, lacking: readonly LogHolder[]): Promise<void> {
+    // Not within the walk over the waiters: the hook may append.
+    await Promise.resolve();
+    try {
+      await this.#onDegraded?.({ kind: 'log', haveCopies, missing: lacking.map(({ link }) => link.worker) });
+      waiter.resolve();
+    } catch (error) {
+      waiter.reject(error as Error);
+    }
+  }
+
+  /** A worker that holds no log takes the place of a holder that is gone for good, as far as can be told. */
+  #replaceLost(): void {
+    if (this.#source.snapshot === undefined) return;
+    for (const [at, holder] of this.#holders.entries()) {
+      if (holder.phase === 'seeding' || holder.downMs < LIMITS.workerAbsenceMs) continue;
+      const spare = this.#pool.rank(placementIdOf(this.#pool.volume))
+        .map((index) => this.#pool.link(index))
+        .find((link) => link.isReady && !this.#holders.some((other) => other.link === link));
+      if (spare === undefined) return;
+      this.#logger.error({ lost: holder.link.worker, successor: spare.worker }, 'a holder of the metadata log is lost; another disk takes its place');
+      const successor = new LogHolder(spare, this.#context);
+      this.#holders[at] = successor;
+      successor.welcome(spare.hello!.log);
+    }
+  }
+}
