@@ -1,0 +1,122 @@
+// sdfs mount: mounts a volume, in the foreground or in the background.
+import { execFile } from 'node:child_process';
+import { closeSync, mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { EXIT, UserError } from '../base/errors.ts';
+import type { ExitCode } from '../base/errors.ts';
+import { launchKeeper, openLog } from '../keeper/launch.ts';
+import { checkMountpoint, resolveMountpoint } from '../keeper/mountpoint.ts';
+import { runKeeper } from '../keeper/run.ts';
+import { readVolume, volumePaths } from '../keeper/volume.ts';
+import { DEFAULT_MOUNT_OPTIONS, parseMountOptions } from '../kernel/mount-options.ts';
+import type { MountOptions } from '../kernel/mount-options.ts';
+import { EXIT_CODES_HELP } from './failure.ts';
+import { resolveVolume } from './locate.ts';
+import { LogView } from './log-view.ts';
+import { print } from './terminal.ts';
+import { collect } from './values.ts';
+
+export const DEFAULT_MOUNTPOINT = '/mnt/sdfs';
+
+interface MountCommandOptions {
+  readonly background?: boolean;
+  readonly options?: readonly string[];
+  readonly logFile?: string;
+}
+
+/** Words of an fstab line that are for mount(8) and systemd, not for a file system. fstab(5), systemd.mount(5). */
+const FOR_OTHERS = new Set(['defaults', 'auto', 'noauto', 'nofail', '_netdev', 'nouser', 'async', 'diratime', 'loud', 'silent']);
+
+/** The options of a mount of `volumeDirectory`, from the words after -o. UserError (usage) for an unknown one. */
+export function mountOptions(volumeDirectory: string, words: readonly string[]): MountOptions {
+  const ours = words
+    .flatMap((text) => text.split(','))
+    .filter((word) => !FOR_OTHERS.has(word) && !word.startsWith('x-') && !word.startsWith('comment='));
+  // The source column is the volume, so that `mount -a` knows an fstab line as mounted, and `df` says what it is.
+  return parseMountOptions(ours.join(','), { ...DEFAULT_MOUNT_OPTIONS, allowOther: true, fsname: volumeDirectory });
+}
+
+/** Checks it; the default mountpoint is made when missing, any other must be there. */
+function prepareMountpoint(given: string | undefined): string {
+  const mountpoint = resolveMountpoint(given ?? DEFAULT_MOUNTPOINT);
+  try {
+    checkMountpoint(mountpoint);
+  } catch (error) {
+    const missing = error instanceof UserError && error.exitCode === EXIT.notFound;
+    if (!missing || mountpoint !== DEFAULT_MOUNTPOINT) throw error;
+    makeDirectory(mountpoint);
+  }
+  return mountpoint;
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    throw new UserError(`cannot make ${path}: ${(cause as Error).message}`, EXIT.denied, { cause });
+  }
+}
+
+/** systemd(1), Type=notify: the unit is up when the mount is usable. */
+function notifyServiceManager(mountpoint: string): void {
+  if (!process.env.NOTIFY_SOCKET) return;
+  execFile('systemd-notify', ['--ready', `--pid=${process.pid}`, `--status=serving ${mountpoint}`], { timeout: 5_000 }, () => {});
+}
+
+export function registerMount(program: Command): void {
+  program
+    .command('mount')
+    .summary('mount a volume')
+    .description('Mount a volume. In the foreground it serves until it is unmounted or interrupted (SIGINT and SIGTERM unmount cleanly); with -d it returns when the mount is usable.')
+    .argument('<volume>', 'the volume directory')
+    .argument('[mountpoint]', `where to mount it (default: ${DEFAULT_MOUNTPOINT}, made when missing)`)
+    .option('-d, --background', 'serve in the background; return when the mount is usable, or say why it is not')
+    .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, nosuid, nodev, noexec, …; allow_other is on', collect)
+    .option('--log-file <file>', 'where the log goes, as JSON (default: VOLUME/log/sdfs.log, or stderr in the foreground without a terminal)')
+    .addHelpText('after', EXIT_CODES_HELP)
+    .action(async (volume: string, givenMountpoint: string | undefined, options: MountCommandOptions, command: Command) => {
+      const volumeDirectory = resolveVolume(volume);
+      readVolume(volumeDirectory);
+      const mount = mountOptions(volumeDirectory, options.options ?? []);
+      if (process.getuid?.() !== 0) throw new UserError('mounting needs root: run it with sudo', EXIT.denied);
+      const mountpoint = prepareMountpoint(givenMountpoint);
+      const level = command.optsWithGlobals<{ logLevel: string }>().logLevel;
+      if (options.background) {
+        const file = resolve(options.logFile ?? volumePaths(volumeDirectory).log);
+        const pid = await launchKeeper({ volumeDirectory, mountpoint, mount, log: { level, file } });
+        print(`mounted ${volumeDirectory} at ${mountpoint} (keeper ${pid}, log ${file})`);
+        return;
+      }
+      await serveInForeground({ volumeDirectory, mountpoint, mount, level, logFile: options.logFile });
+    });
+}
+
+interface ForegroundOptions {
+  readonly volumeDirectory: string;
+  readonly mountpoint: string;
+  readonly mount: MountOptions;
+  readonly level: string;
+  readonly logFile?: string | undefined;
+}
+
+/** A terminal gets the log in a form for people, and the file keeps it; anything else on stderr gets the lines as they are. */
+async function serveInForeground(options: ForegroundOptions): Promise<never> {
+  const { volumeDirectory, mountpoint, mount, level } = options;
+  const onTerminal = process.stderr.isTTY === true;
+  const file = options.logFile !== undefined ? resolve(options.logFile) : onTerminal ? volumePaths(volumeDirectory).log : undefined;
+  const view = onTerminal && file !== undefined ? viewLog(file) : undefined;
+  let exitCode: ExitCode;
+  try {
+    exitCode = await runKeeper({ volumeDirectory, mountpoint, mount, log: { level, file } }, () => notifyServiceManager(mountpoint));
+  } finally {
+    view?.close();
+  }
+  // Open descriptors and timers of a mount that has ended must not keep the command alive.
+  process.exit(exitCode);
+}
+
+function viewLog(file: string): LogView {
+  closeSync(openLog(file));
+  return new LogView(file, { colour: !process.env.NO_COLOR, write: (text) => process.stderr.write(text) });
+}

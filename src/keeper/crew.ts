@@ -1,0 +1,133 @@
+// The children of one mount: one driver and one worker per disk, each under its supervisor.
+import { rmSync } from 'node:fs';
+import { ChannelClosedError, UserError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import { identifyProcess } from '../control/process-identity.ts';
+import type { ProcessIdentity } from '../control/process-identity.ts';
+import type { RuntimeDirectory } from '../control/running-mounts.ts';
+import type { DriverStart, DriverToKeeper, KeeperToDriver, KeeperToWorker, ProcessLogOptions, VolumeDescription, WorkerToKeeper } from '../ipc/process-messages.ts';
+import { forkChild } from './children.ts';
+import type { ChildModules } from './children.ts';
+import { DriverLink } from './driver-link.ts';
+import { Supervisor } from './supervisor.ts';
+import type { ChildEnd } from './supervisor.ts';
+
+export interface CrewOptions {
+  readonly log: Logger;
+  readonly modules: ChildModules;
+  readonly description: VolumeDescription;
+  readonly runtime: RuntimeDirectory;
+  readonly mountpoint: string;
+  readonly childLog: ProcessLogOptions;
+  /** The mounted /dev/fuse, asked for at every start of a driver. */
+  readonly fuseFd: () => number;
+  /** Asked for at every start of a driver. */
+  readonly driverStart: () => DriverStart;
+  readonly onSession: (session: string) => void;
+  /** The driver says that the kernel ended the connection and that all is flushed. */
+  readonly onDriverEnded: () => void;
+  readonly onDriverDeath: (end: ChildEnd) => 'restart' | 'leave';
+  /** After each change of any child's state. */
+  readonly onChange: () => void;
+}
+
+export class Crew {
+  readonly #options: CrewOptions;
+  readonly driver: Supervisor<KeeperToDriver, DriverToKeeper>;
+  /** By worker id. */
+  readonly workers: readonly Supervisor<KeeperToWorker, WorkerToKeeper>[];
+  /** Questions to the driver; they fail at once while it is not ready. */
+  readonly link: DriverLink;
+
+  constructor(options: CrewOptions) {
+    this.#options = options;
+    this.link = new DriverLink((message) => this.driver.state.kind === 'ready' && this.driver.send(message));
+    this.driver = this.#superviseDriver();
+    this.workers = options.description.disks.map((disk) => this.#superviseWorker(disk));
+  }
+
+  /** All workers at once; rejects with the UserError of the first that cannot be used. */
+  async startWorkers(): Promise<void> {
+    for (const worker of this.workers) worker.start();
+    await Promise.all(this.workers.map((worker) => worker.untilReady()));
+  }
+
+  async startDriver(): Promise<void> {
+    this.driver.start();
+    await this.driver.untilReady();
+  }
+
+  /** Asks the driver; while it is being replaced the question waits for the successor. UserError when the time is up. */
+  async askDriver<T>(what: string, timeoutMs: number, ask: (link: DriverLink) => Promise<T>): Promise<T> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      try {
+        return await ask(this.link);
+      } catch (cause) {
+        if (!(cause instanceof ChannelClosedError) || performance.now() > deadline) throw new UserError(`${what} failed: ${(cause as Error).message}`, undefined, { cause });
+        await new Promise((resolve) => setTimeout(resolve, LIMITS.restartDelayMinMs));
+      }
+    }
+  }
+
+  /** True when all of them wrote what they had and ended by themselves. */
+  async stopWorkers(): Promise<boolean> {
+    const ends = await Promise.all(this.workers.map((worker) => worker.stop()));
+    return ends.every((end) => end.code === 0);
+  }
+
+  async killAll(): Promise<void> {
+    await Promise.all([this.driver.kill(), ...this.workers.map((worker) => worker.kill())]);
+  }
+
+  identities(): ProcessIdentity[] {
+    return [this.driver, ...this.workers].flatMap((child) => (child.pid === undefined ? [] : identifyProcess(child.pid) ?? []));
+  }
+
+  #superviseDriver(): Supervisor<KeeperToDriver, DriverToKeeper> {
+    const { log, modules, mountpoint, onChange, onDriverDeath, driverStart, fuseFd } = this.#options;
+    return new Supervisor<KeeperToDriver, DriverToKeeper>(log, {
+      name: 'driver',
+      fork: () => forkChild({ module: modules.driver, label: [mountpoint], fuseFd: fuseFd(), log }),
+      startMessage: driverStart,
+      stopMessage: { type: 'stop' },
+      startMs: LIMITS.driverStartMs,
+      stopMs: LIMITS.driverStopMs,
+      onMessage: (message) => this.#fromDriver(message),
+      onChange: () => {
+        if (this.driver.state.kind !== 'ready' && this.driver.state.kind !== 'stopping') this.link.failAll('the driver died and is being started again');
+        onChange();
+      },
+      onDeath: onDriverDeath,
+    });
+  }
+
+  #fromDriver(message: DriverToKeeper): void {
+    switch (message.type) {
+      case 'session': return this.#options.onSession(message.session);
+      case 'reply': return this.link.take(message);
+      case 'ended': return this.#options.onDriverEnded();
+      case 'ready':
+      case 'unusable': // the supervisor's
+    }
+  }
+
+  #superviseWorker(disk: VolumeDescription['disks'][number]): Supervisor<KeeperToWorker, WorkerToKeeper> {
+    const { log, modules, description, runtime, childLog, onChange } = this.#options;
+    const socket = runtime.workerSocket(disk.worker);
+    return new Supervisor<KeeperToWorker, WorkerToKeeper>(log, {
+      name: `worker ${disk.worker}`,
+      fork: () => {
+        // What a killed worker left: a new one could not bind to it.
+        rmSync(socket, { force: true });
+        return forkChild({ module: modules.worker, label: [String(disk.worker), disk.directory], log });
+      },
+      startMessage: () => ({ type: 'start', volume: description.volume, worker: disk.worker, disk: disk.disk, directory: disk.directory, socket, log: childLog }),
+      stopMessage: { type: 'stop' },
+      startMs: LIMITS.workerStartMs,
+      stopMs: LIMITS.workerStopMs,
+      onChange,
+    });
+  }
+}

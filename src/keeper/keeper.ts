@@ -1,0 +1,351 @@
+// The keeper of one mount: takes the lock, mounts, keeps driver and workers alive, and takes everything down in order.
+//
+//   new ─start()─► starting ─► serving ─unmount()─► unmounting ─► detached ─driver 'ended'─► ending ─► ended
+//                                 ▲                     │ busy
+//                                 └─────────────────────┘
+// It never touches the mountpoint itself: the driver serves it, and the keeper must be free to replace the driver.
+import { closeSync } from 'node:fs';
+import { EXIT, UserError } from '../base/errors.ts';
+import type { ExitCode } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { ControlHandler, DriverFileInfo, MountState, StatusReport, UnmountMode, UnmountResult } from '../control/api.ts';
+import { identifyProcess, isAlive, waitForEnd } from '../control/process-identity.ts';
+import { RuntimeDirectory, listRunningMounts } from '../control/running-mounts.ts';
+import { ControlServer } from '../control/server.ts';
+import type { DriverStart, ProcessLogOptions, VolumeDescription } from '../ipc/process-messages.ts';
+import type { MountOptions } from '../kernel/mount-options.ts';
+import { DRIVER_FUSE_FD } from './children.ts';
+import type { ChildModules } from './children.ts';
+import { Crew } from './crew.ts';
+import { deferred } from './deferred.ts';
+import { READ_AHEAD_KIB } from './kernel-edge.ts';
+import type { KernelEdge, MountedDevice } from './kernel-edge.ts';
+import { checkMountpoint } from './mountpoint.ts';
+import { VolumeState } from './state.ts';
+import { statusReport } from './status-report.ts';
+import type { ChildEnd } from './supervisor.ts';
+import { VolumeLock } from './volume-lock.ts';
+import { readVolume, volumePaths } from './volume.ts';
+
+export interface KeeperComponents {
+  readonly log: Logger;
+  readonly kernel: KernelEdge;
+  readonly modules: ChildModules;
+}
+
+export interface KeeperOptions {
+  /** Absolute. */
+  readonly volumeDirectory: string;
+  /** Absolute, as resolveMountpoint gives it. */
+  readonly mountpoint: string;
+  readonly mount: MountOptions;
+  /** Of the children; the keeper has its logger already. */
+  readonly log: ProcessLogOptions;
+}
+
+type Phase = 'new' | MountState | 'ended';
+/** How the driver goes when everything is taken down: by itself, asked to, or killed with the workers. */
+type DriverExit = 'expected' | 'asked' | 'killed';
+
+export class Keeper implements ControlHandler {
+  readonly #log: Logger;
+  readonly #kernel: KernelEdge;
+  readonly #options: KeeperOptions;
+  readonly #description: VolumeDescription;
+  readonly #runtime: RuntimeDirectory;
+  readonly #crew: Crew;
+  readonly #since = new Date().toISOString();
+  readonly #finished = deferred<ExitCode>();
+  /** Rejected by a shutdown that comes while the mount is still starting. */
+  readonly #interrupted = deferred<never>();
+  /** Resolved when the users of a busy mount have had time enough. */
+  readonly #graceOver = deferred<void>();
+  #phase: Phase = 'new';
+  #lock: VolumeLock | undefined;
+  #state: VolumeState | undefined;
+  #control: ControlServer | undefined;
+  #device: MountedDevice | undefined;
+  /** What the first driver negotiated with the kernel, for its successors. */
+  #session: string | undefined;
+  /** Drivers that died after the mount was taken out of the tree. */
+  #lateDeaths = 0;
+  #ending: Promise<void> | undefined;
+
+  /** Reads the volume's description: UserError as readVolume. Changes nothing. */
+  constructor(components: KeeperComponents, options: KeeperOptions) {
+    this.#log = components.log;
+    this.#kernel = components.kernel;
+    this.#options = options;
+    this.#description = readVolume(options.volumeDirectory);
+    this.#runtime = new RuntimeDirectory(this.#description.volume);
+    this.#interrupted.promise.catch(() => {});
+    this.#crew = new Crew({
+      log: components.log, modules: components.modules, description: this.#description, runtime: this.#runtime,
+      mountpoint: options.mountpoint, childLog: options.log,
+      fuseFd: () => this.#fuseFd(),
+      driverStart: () => this.#driverStart(),
+      onSession: (session) => {
+        this.#session = session;
+      },
+      onDriverEnded: () => this.#driverEnded(),
+      onDriverDeath: (end) => this.#driverDied(end),
+      onChange: () => this.#register(),
+    });
+  }
+
+  /** Resolves when everything of the mount has ended: with ok when the unmount was clean. */
+  get finished(): Promise<ExitCode> {
+    return this.#finished.promise;
+  }
+
+  /** Resolves when the mount is usable. Rejects with the reason when it is not; then everything is taken down again. */
+  async start(): Promise<void> {
+    this.#phase = 'starting';
+    try {
+      await Promise.race([this.#bringUp(), this.#interrupted.promise]);
+    } catch (error) {
+      await this.#takeDown('killed');
+      throw error;
+    }
+  }
+
+  async #bringUp(): Promise<void> {
+    const { mountpoint, volumeDirectory } = this.#options;
+    const paths = volumePaths(volumeDirectory);
+    const { dead } = checkMountpoint(mountpoint);
+    await this.#waitForPredecessor();
+    this.#assertStarting();
+    this.#lock = await VolumeLock.acquire(paths.lock, { mountpoint, log: this.#log });
+    if (dead) {
+      this.#log.warn({ mountpoint }, 'a dead sdfs mount is in the way: detaching it');
+      await this.#kernel.unmount(mountpoint, 'detach');
+      checkMountpoint(mountpoint);
+    }
+    this.#runtime.create(this.#description.disks.length);
+    this.#state = new VolumeState(paths.state, { onProblem: (message, err) => this.#log.error({ err }, message) });
+    this.#assertStarting();
+    this.#register();
+    this.#control = await ControlServer.listen(this, { socket: this.#runtime.controlSocket, log: this.#log });
+    this.#assertStarting();
+    await this.#crew.startWorkers();
+    this.#assertStarting();
+    this.#device = this.#kernel.mount(mountpoint, this.#options.mount);
+    this.#register();
+    await this.#crew.startDriver();
+    this.#assertStarting();
+    // Only now: the kernel lowers it to its own default when INIT is answered.
+    this.#setReadAhead(this.#device);
+    this.#phase = 'serving';
+    this.#log.info({ volume: this.#description.volume, name: this.#description.name, volumeDirectory, mountpoint }, 'mounted');
+  }
+
+  /** What is brought up must not go on while it is being taken down. */
+  #assertStarting(): void {
+    if (this.#currentPhase() !== 'starting') throw new UserError('the mount was interrupted');
+  }
+
+  /** The children of a keeper that was killed may still be writing what was acknowledged. */
+  async #waitForPredecessor(): Promise<void> {
+    const last = listRunningMounts().find((mount) => mount.volume === this.#description.volume);
+    if (last === undefined || isAlive(last.keeper)) return; // a living one is the lock's to refuse
+    if (await waitForEnd(last.children, LIMITS.driverStopMs)) return;
+    const pids = last.children.filter(isAlive).map((child) => child.pid).join(', ');
+    throw new UserError(`the last mount of this volume, at ${last.mountpoint}, is still ending (processes ${pids}): wait, or end it with "sdfs umount --force ${last.mountpoint}"`, EXIT.busy);
+  }
+
+  async status(): Promise<StatusReport> {
+    const { mountpoint, mount, log } = this.#options;
+    const driverStatus = await this.#crew.link.status().catch((error: unknown) => {
+      this.#log.debug({ err: error }, 'no status from the driver');
+      return undefined;
+    });
+    const state = this.#phase === 'new' ? 'starting' : this.#phase === 'ended' ? 'ending' : this.#phase;
+    return statusReport({
+      description: this.#description, volumeDirectory: this.#options.volumeDirectory, driverStatus,
+      mount: { mountpoint, state, since: this.#since, readOnly: mount.readOnly, logFile: log.file ?? null },
+      driver: this.#crew.driver, workers: this.#crew.workers,
+    });
+  }
+
+  async sync(): Promise<void> {
+    await this.#crew.askDriver('the sync', LIMITS.controlSyncMs, (link) => link.sync());
+  }
+
+  async info(inode: number): Promise<DriverFileInfo> {
+    return this.#crew.askDriver('the question', LIMITS.controlCallMs, (link) => link.info(inode));
+  }
+
+  async unmount(mode: UnmountMode): Promise<UnmountResult> {
+    if (mode === 'force') return this.#forceUnmount();
+    if (this.#phase !== 'serving') throw new UserError(this.#phase === 'detached' ? `${this.#options.mountpoint} is detached already; its processes end with its last user, or with --force` : `the mount is ${this.#phase}; try again in a moment`, EXIT.busy);
+    this.#phase = 'unmounting';
+    try {
+      await this.#syncBeforeUnmount();
+      const result = await this.#kernel.unmount(this.#options.mountpoint, mode === 'lazy' ? 'detach' : 'wait');
+      if (result === 'busy') throw new UserError(`${this.#options.mountpoint} is in use`, EXIT.busy);
+    } catch (error) {
+      // A driver that ended meanwhile has moved on; only the phase of this call is taken back.
+      if (this.#currentPhase() === 'unmounting') this.#phase = 'serving';
+      throw error;
+    }
+    this.#detached();
+    return { result: mode === 'lazy' ? 'detached' : 'unmounted' };
+  }
+
+  /**
+   * Ends the mount whatever its state, as on SIGTERM: a busy one is detached, and its users are cut off after a
+   * grace. A second call cuts the grace.
+   */
+  async shutdown(reason: string): Promise<void> {
+    this.#log.info({ reason, phase: this.#phase }, 'shutting down');
+    if (this.#phase === 'starting') return this.#interrupted.reject(new UserError(`the mount was interrupted (${reason})`));
+    if (this.#phase === 'serving') await this.#leaveTree();
+    else if (this.#phase === 'detached') this.#graceOver.resolve();
+    else return;
+    const timer = setTimeout(() => this.#graceOver.resolve(), LIMITS.detachGraceMs);
+    await Promise.race([this.#graceOver.promise, this.#finished.promise]);
+    clearTimeout(timer);
+    await this.#takeDown('asked');
+  }
+
+  async #leaveTree(): Promise<void> {
+    const { mountpoint } = this.#options;
+    try {
+      await this.unmount('clean');
+    } catch (error) {
+      this.#log.warn({ err: error, mountpoint, graceMs: LIMITS.detachGraceMs }, 'the mount is busy: detaching it; its users are cut off after a grace');
+      await this.unmount('lazy').catch((cause: unknown) => this.#log.error({ err: cause, mountpoint }, 'the mount could not be detached'));
+    }
+  }
+
+  /** What is not power-proof yet is process-proof: a sync that fails is no reason to stay mounted. */
+  async #syncBeforeUnmount(): Promise<void> {
+    await this.sync().catch((error: unknown) => this.#log.error({ err: error }, 'sync before unmount'));
+  }
+
+  async #forceUnmount(): Promise<UnmountResult> {
+    this.#log.warn({ mountpoint: this.#options.mountpoint }, 'forced unmount: ending the connection and all processes');
+    // Not awaited: the answer goes out first, and the caller watches the processes.
+    if (this.#phase === 'starting') this.#interrupted.reject(new UserError('the mount was ended by a forced unmount'));
+    else void this.#takeDown('killed');
+    return { result: 'killed' };
+  }
+
+  /** Every step is tried, whatever the others do. Resolves `finished`. */
+  #takeDown(driverExit: DriverExit): Promise<void> {
+    this.#ending ??= this.#end(driverExit);
+    return this.#ending;
+  }
+
+  async #end(driverExit: DriverExit): Promise<void> {
+    const { mountpoint } = this.#options;
+    const connection = this.#device?.connection ?? null;
+    this.#phase = 'ending';
+    let clean = false;
+    const steps: readonly (readonly [what: string, step: () => unknown])[] = [
+      ['end the connection', () => driverExit === 'killed' && connection !== null && this.#kernel.abort(connection)],
+      // Also after an end that came from the kernel: an aborted connection leaves a dead mount in the tree.
+      ['detach the mount', () => connection !== null && this.#kernel.isMounted(mountpoint, connection) && this.#kernel.unmount(mountpoint, 'detach')],
+      ['end the driver', async () => {
+        const { driver } = this.#crew;
+        const end = await (driverExit === 'expected' ? driver.expectEnd() : driverExit === 'asked' ? driver.stop() : driver.kill());
+        clean = driverExit !== 'killed' && end.code === 0;
+      }],
+      // The last descriptor of the connection: who still waits on it gets an error.
+      ['close /dev/fuse', () => this.#device && closeSync(this.#device.fd)],
+      ['end the workers', async () => {
+        if (driverExit === 'killed') await this.#crew.killAll();
+        else clean = (await this.#crew.stopWorkers()) && clean;
+      }],
+      ['mark the volume clean', () => clean && this.#state?.markClean()],
+      ['close the control socket', () => this.#control?.close()],
+      ['remove the runtime directory', () => this.#lock && this.#runtime.remove()],
+      ['release the lock', () => this.#lock?.release()],
+    ];
+    for (const [what, step] of steps) {
+      try {
+        await step();
+      } catch (error) {
+        clean = false;
+        this.#log.error({ err: error }, `could not ${what}`);
+      }
+    }
+    this.#phase = 'ended';
+    this.#log.info({ clean }, 'ended');
+    this.#finished.resolve(clean || driverExit === 'killed' ? EXIT.ok : EXIT.failure);
+  }
+
+  #detached(): void {
+    if (this.#currentPhase() !== 'unmounting') return;
+    this.#phase = 'detached';
+    this.#register();
+  }
+
+  /** The kernel ended the connection: by our unmount, by umount(8), or by an abort. */
+  #driverEnded(): void {
+    if (this.#phase === 'starting') return this.#interrupted.reject(new UserError(`${this.#options.mountpoint} was unmounted while it was being mounted`));
+    void this.#takeDown('expected');
+  }
+
+  #driverDied(end: ChildEnd): 'restart' | 'leave' {
+    if (this.#phase === 'ending' || this.#phase === 'ended') return 'leave';
+    // Its last message may be lost, its exit code is not: 0 means that all is flushed.
+    if (end.code === 0) {
+      this.#driverEnded();
+      return 'leave';
+    }
+    if (this.#phase === 'detached' && (this.#lateDeaths += 1) >= LIMITS.unmountDriversMax) {
+      this.#log.error('the driver keeps dying after the unmount; giving up: what was acknowledged is finished at the next mount');
+      void this.#takeDown('killed');
+      return 'leave';
+    }
+    return 'restart';
+  }
+
+  #driverStart(): DriverStart {
+    const { mountpoint, volumeDirectory, mount, log } = this.#options;
+    if (this.#state === undefined) throw new Error('a driver was started before the volume was locked');
+    return {
+      type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch: this.#state.nextEpoch(),
+      sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
+      fuseFd: DRIVER_FUSE_FD, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, log,
+      // A successor comes on the boot of its predecessor, whatever was true at the first start.
+      session: this.#session, sameBoot: this.#session !== undefined || this.#state.sameBoot,
+    };
+  }
+
+  #fuseFd(): number {
+    if (this.#device === undefined) throw new Error('a driver was started before the mount');
+    return this.#device.fd;
+  }
+
+  #setReadAhead(device: MountedDevice): void {
+    try {
+      if (device.connection !== null) this.#kernel.setReadAhead(device.connection, READ_AHEAD_KIB);
+    } catch (error) {
+      this.#log.warn({ err: error }, 'read-ahead was not set; sequential reads will be slower');
+    }
+  }
+
+  /** Notes who runs this mount, for the time when the keeper cannot be asked. */
+  #register(): void {
+    if (this.#lock === undefined || this.#phase === 'ended') return;
+    const keeper = identifyProcess(process.pid);
+    if (keeper === undefined) return;
+    try {
+      this.#runtime.write({
+        version: 1, volume: this.#description.volume, name: this.#description.name, volumeDirectory: this.#options.volumeDirectory,
+        mountpoint: this.#options.mountpoint, connection: this.#device?.connection ?? null, attached: this.#phase !== 'detached',
+        since: this.#since, keeper, children: this.#crew.identities(),
+      });
+    } catch (error) {
+      this.#log.error({ err: error, directory: this.#runtime.path }, 'the register of running mounts could not be written');
+    }
+  }
+
+  /** TypeScript takes a field for unchanged across an await; it is not. */
+  #currentPhase(): Phase {
+    return this.#phase;
+  }
+}

@@ -1,0 +1,113 @@
+// Puts the status of a mount together from what the keeper sees itself and what the driver says.
+import type { DiskReport, DriverStatus, Health, MountState, ProcessReport, ProcessStateName, StatusReport } from '../control/api.ts';
+import type { VolumeDescription } from '../ipc/process-messages.ts';
+import type { ChildState } from './supervisor.ts';
+
+/** One supervised child, as the report needs it. */
+export interface ChildView {
+  readonly state: ChildState;
+  readonly pid: number | undefined;
+  readonly restarts: number;
+}
+
+export interface StatusInput {
+  readonly description: VolumeDescription;
+  readonly volumeDirectory: string;
+  readonly mount: NonNullable<StatusReport['mount']>;
+  readonly driver: ChildView;
+  /** By worker id. */
+  readonly workers: readonly ChildView[];
+  /** Absent while the driver does not answer. */
+  readonly driverStatus: DriverStatus | undefined;
+}
+
+export function statusReport(input: StatusInput): StatusReport {
+  const { description, driverStatus } = input;
+  const problems = findProblems(input);
+  const capacity = driverStatus?.capacity;
+  return {
+    version: 1,
+    volume: volumeReport(description, input.volumeDirectory),
+    mount: input.mount,
+    health: healthOf(input, problems),
+    problems,
+    capacity: capacity === undefined ? null : { ...capacity, usedBytes: Math.max(0, capacity.totalBytes - capacity.availableBytes) },
+    inodes: driverStatus?.inodes ?? null,
+    pendingBytes: driverStatus?.pendingBytes ?? null,
+    degradedBlocks: driverStatus?.degradedBlocks ?? null,
+    processes: [
+      { role: 'keeper', worker: null, pid: process.pid, state: keeperState(input.mount.state), restarts: 0, reason: null },
+      childReport('driver', null, input.driver),
+      ...input.workers.map((worker, id) => childReport('worker', id, worker)),
+    ],
+    disks: description.disks.map((disk) => diskReport(disk, input.workers[disk.worker]?.state.kind ?? 'stopped', driverStatus)),
+    sharedDevices: sharedDevices(driverStatus),
+  };
+}
+
+/** The status of a volume that is not mounted; `problem` says why. */
+export function unmountedReport(description: VolumeDescription, volumeDirectory: string, problem: string): StatusReport {
+  return {
+    version: 1, volume: volumeReport(description, volumeDirectory), mount: null, health: 'notMounted', problems: [problem],
+    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, processes: [],
+    disks: description.disks.map((disk) => diskReport(disk, 'stopped', undefined)),
+    sharedDevices: [],
+  };
+}
+
+function volumeReport(description: VolumeDescription, directory: string): StatusReport['volume'] {
+  return { uuid: description.volume, name: description.name, directory, copies: description.copies, blockBytes: description.blockBytes };
+}
+
+function keeperState(state: MountState): ProcessStateName {
+  if (state === 'starting') return 'starting';
+  return state === 'serving' ? 'ready' : 'stopping';
+}
+
+function childReport(role: 'driver' | 'worker', worker: number | null, child: ChildView): ProcessReport {
+  return { role, worker, pid: child.pid ?? null, state: child.state.kind, restarts: child.restarts, reason: reasonOf(child.state) };
+}
+
+function reasonOf(state: ChildState): string | null {
+  return 'reason' in state ? state.reason : null;
+}
+
+function diskReport(disk: VolumeDescription['disks'][number], state: ProcessStateName, driverStatus: DriverStatus | undefined): DiskReport {
+  const statistics = driverStatus?.disks.find((candidate) => candidate.worker === disk.worker)?.statistics;
+  return {
+    worker: disk.worker, uuid: disk.disk, directory: disk.directory, state,
+    totalBytes: statistics?.totalBytes ?? null, availableBytes: statistics?.availableBytes ?? null,
+    blockBytes: statistics?.blockBytes ?? null, blockCount: statistics?.blockCount ?? null,
+  };
+}
+
+function sharedDevices(driverStatus: DriverStatus | undefined): number[][] {
+  const groups = new Map<number, number[]>();
+  for (const { worker, statistics } of driverStatus?.disks ?? []) {
+    if (statistics !== undefined) groups.set(statistics.device, [...(groups.get(statistics.device) ?? []), worker]);
+  }
+  return [...groups.values()].filter((group) => group.length > 1);
+}
+
+function findProblems(input: StatusInput): string[] {
+  const problems: string[] = [];
+  if (input.driver.state.kind !== 'ready') problems.push(`the driver is ${input.driver.state.kind}${because(input.driver.state)}: programs wait`);
+  else if (input.driverStatus === undefined) problems.push('the driver does not answer: programs may wait');
+  input.workers.forEach((worker, id) => {
+    if (worker.state.kind !== 'ready') problems.push(`worker ${id} is ${worker.state.kind}${because(worker.state)}: its disk ${input.description.disks[id]?.directory ?? '?'} is not in use`);
+    else if (input.driverStatus?.disks.find((disk) => disk.worker === id)?.connected === false) problems.push(`worker ${id} is not connected to the driver`);
+  });
+  const degraded = input.driverStatus?.degradedBlocks ?? 0;
+  if (degraded > 0) problems.push(`${degraded} ${degraded === 1 ? 'block has' : 'blocks have'} fewer than ${input.description.copies} good copies`);
+  return problems;
+}
+
+function because(state: ChildState): string {
+  const reason = reasonOf(state);
+  return reason === null ? '' : ` (${reason})`;
+}
+
+function healthOf(input: StatusInput, problems: readonly string[]): Health {
+  if (input.driver.state.kind !== 'ready' || input.driverStatus === undefined) return 'stalled';
+  return problems.length === 0 ? 'good' : 'degraded';
+}

@@ -1,0 +1,238 @@
+// Keeps one forked child alive: starts it, waits until it is ready, starts it again with back-off when it dies, ends it.
+//
+//   stopped ─start─► starting ─'ready'─► ready ─exit─► restarting ─delay─► starting …
+//                       │ 'unusable', or dead at the very first start: unusable, and untilReady() rejects
+//   any ─stop()/expectEnd()─► stopping ─exit─► stopped
+import type { ChildProcess } from 'node:child_process';
+import { EXIT, UserError } from '../base/errors.ts';
+import type { ExitCode } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import { deferred } from './deferred.ts';
+
+export type ChildState =
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'starting'; readonly child: ChildProcess }
+  | { readonly kind: 'ready'; readonly child: ChildProcess }
+  | { readonly kind: 'restarting'; readonly timer: NodeJS.Timeout; readonly reason: string }
+  | { readonly kind: 'unusable'; readonly timer: NodeJS.Timeout | undefined; readonly reason: string }
+  | { readonly kind: 'stopping'; readonly child: ChildProcess; readonly timer: NodeJS.Timeout };
+
+/** How a child ended: its exit code, or the signal that ended it. */
+export interface ChildEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** The messages that every child of the keeper sends. */
+interface ChildMessage {
+  readonly type: string;
+}
+interface UnusableMessage extends ChildMessage {
+  readonly type: 'unusable';
+  readonly reason: string;
+  readonly exitCode: number;
+}
+
+export interface SupervisorOptions<In, Out extends ChildMessage> {
+  /** For logs and errors: "driver", "worker 2". */
+  readonly name: string;
+  readonly fork: () => ChildProcess;
+  /** Asked for at every start. */
+  readonly startMessage: () => In;
+  readonly stopMessage: In;
+  readonly startMs: number;
+  readonly stopMs: number;
+  /** Messages other than 'ready' and 'unusable'. */
+  readonly onMessage?: (message: Out) => void;
+  /** After each change of state. */
+  readonly onChange?: () => void;
+  /** After each end that nobody asked for, before it is started again; 'leave' keeps it down. */
+  readonly onDeath?: (end: ChildEnd) => 'restart' | 'leave';
+}
+
+/** Deaths in this time are counted for the back-off; this many of them are answered at once. */
+const QUIET_MS = 60_000;
+const DEATHS_FREE = 10;
+
+export class Supervisor<In extends object, Out extends ChildMessage> {
+  readonly name: string;
+  readonly #options: SupervisorOptions<In, Out>;
+  readonly #log: Logger;
+  #state: ChildState = { kind: 'stopped' };
+  #startTimer: NodeJS.Timeout | undefined;
+  #starts = 0;
+  #everReady = false;
+  /** Times of the deaths of the last minute. */
+  #deaths: number[] = [];
+  /** Starts in a row that did not get ready. */
+  #failedStarts = 0;
+  readonly #ready = deferred<void>();
+  #ended = deferred<ChildEnd>();
+
+  constructor(log: Logger, options: SupervisorOptions<In, Out>) {
+    this.name = options.name;
+    this.#options = options;
+    this.#log = log;
+    // The rejection is for those who wait; where nobody does, the log has it.
+    this.#ready.promise.catch(() => {});
+  }
+
+  get state(): ChildState {
+    return this.#state;
+  }
+  get pid(): number | undefined {
+    return 'child' in this.#state ? this.#state.child.pid : undefined;
+  }
+  /** Times it was started again. */
+  get restarts(): number {
+    return Math.max(0, this.#starts - 1);
+  }
+
+  start(): void {
+    if (this.#state.kind !== 'stopped' && this.#state.kind !== 'restarting' && this.#state.kind !== 'unusable') return;
+    this.#starts += 1;
+    const child = this.#options.fork();
+    this.#ended = deferred<ChildEnd>();
+    this.#change({ kind: 'starting', child });
+    child.on('message', (message) => this.#receive(child, message as unknown as Out | UnusableMessage));
+    child.once('exit', (code, signal) => this.#exited(child, { code, signal }));
+    child.on('error', (error) => {
+      this.#log.error({ err: error, child: this.name }, 'child process');
+      // A fork that failed (no memory, no processes left) sends no 'exit'.
+      if (child.pid === undefined) this.#exited(child, { code: null, signal: null });
+    });
+    this.#startTimer = setTimeout(() => {
+      this.#log.error({ child: this.name, pid: child.pid, afterMs: this.#options.startMs }, 'child is not ready in time; killing it');
+      child.kill('SIGKILL');
+    }, this.#options.startMs);
+    this.send(this.#options.startMessage());
+  }
+
+  /** Settles with the first start: resolves when ready, rejects with UserError when the child cannot be used. */
+  untilReady(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** False when there is no child to send to. A message to a dying child is lost without an error: its exit tells. */
+  send(message: In): boolean {
+    if (!('child' in this.#state) || !this.#state.child.connected) return false;
+    this.#state.child.send(message, (error) => {
+      if (error) this.#log.debug({ err: error, child: this.name }, 'message to child was lost');
+    });
+    return true;
+  }
+
+  /** The child is about to end by itself: its exit is no death. It is killed after `stopMs`. */
+  expectEnd(): Promise<ChildEnd> {
+    const state = this.#state;
+    switch (state.kind) {
+      case 'starting':
+      case 'ready': {
+        clearTimeout(this.#startTimer);
+        const timer = setTimeout(() => {
+          this.#log.error({ child: this.name, pid: state.child.pid, afterMs: this.#options.stopMs }, 'child does not end; killing it');
+          state.child.kill('SIGKILL');
+        }, this.#options.stopMs);
+        this.#change({ kind: 'stopping', child: state.child, timer });
+        return this.#ended.promise;
+      }
+      case 'stopping':
+        return this.#ended.promise;
+      case 'restarting':
+      case 'unusable':
+        clearTimeout(state.timer);
+        this.#change({ kind: 'stopped' });
+        return Promise.resolve({ code: null, signal: null });
+      case 'stopped':
+        return Promise.resolve({ code: 0, signal: null });
+    }
+  }
+
+  /** Asks the child to end and waits for it; kills it after `stopMs`. */
+  stop(): Promise<ChildEnd> {
+    this.send(this.#options.stopMessage);
+    return this.expectEnd();
+  }
+
+  /** Ends the child now, for good. */
+  kill(): Promise<ChildEnd> {
+    const ended = this.expectEnd();
+    if ('child' in this.#state) this.#state.child.kill('SIGKILL');
+    return ended;
+  }
+
+  #receive(child: ChildProcess, message: Out | UnusableMessage): void {
+    if (!('child' in this.#state) || this.#state.child !== child) return;
+    if (message.type === 'ready') this.#becameReady(child);
+    else if (message.type === 'unusable') this.#becameUnusable(child, message as UnusableMessage);
+    else this.#options.onMessage?.(message as Out);
+  }
+
+  #becameReady(child: ChildProcess): void {
+    clearTimeout(this.#startTimer);
+    if (this.#state.kind !== 'starting') return;
+    this.#everReady = true;
+    this.#failedStarts = 0;
+    this.#change({ kind: 'ready', child });
+    this.#log.info({ child: this.name, childPid: child.pid, restarts: this.restarts }, 'child is ready');
+    this.#ready.resolve();
+  }
+
+  /** At the first start that is the end; later the cause may pass (a disk comes back), so it is tried again slowly. */
+  #becameUnusable(child: ChildProcess, message: UnusableMessage): void {
+    clearTimeout(this.#startTimer);
+    if (this.#state.kind === 'stopping') return;
+    this.#log.error({ child: this.name, reason: message.reason, exitCode: message.exitCode }, 'child cannot be used');
+    const timer = this.#everReady ? setTimeout(() => this.start(), LIMITS.restartDelayMaxMs) : undefined;
+    this.#change({ kind: 'unusable', timer, reason: message.reason });
+    this.#ready.reject(new UserError(message.reason, message.exitCode as ExitCode));
+    setTimeout(() => child.kill('SIGKILL'), LIMITS.restartDelayMaxMs / 2).unref();
+  }
+
+  #exited(child: ChildProcess, end: ChildEnd): void {
+    this.#ended.resolve(end);
+    if (!('child' in this.#state) || this.#state.child !== child) return;
+    clearTimeout(this.#startTimer);
+    if (this.#state.kind === 'stopping') {
+      clearTimeout(this.#state.timer);
+      this.#log.info({ child: this.name, childPid: child.pid, ...end }, 'child has ended');
+      this.#change({ kind: 'stopped' });
+      return;
+    }
+    this.#died(child, this.#state.kind === 'ready', end);
+  }
+
+  #died(child: ChildProcess, wasReady: boolean, end: ChildEnd): void {
+    const how = end.signal === null ? `ended with code ${end.code}` : `was ended by ${end.signal}`;
+    if (!this.#everReady) {
+      const reason = `the ${this.name} process ${how} before it was ready; its last log lines say why`;
+      this.#log.error({ child: this.name, childPid: child.pid, ...end }, 'child ended before it was ready');
+      this.#change({ kind: 'unusable', timer: undefined, reason });
+      this.#ready.reject(new UserError(reason, EXIT.failure));
+      return;
+    }
+    if ((this.#options.onDeath?.(end) ?? 'restart') === 'leave') {
+      this.#change({ kind: 'stopped' });
+      return;
+    }
+    if (!wasReady) this.#failedStarts += 1;
+    const delayMs = this.#nextDelayMs();
+    this.#log.error({ child: this.name, childPid: child.pid, ...end, delayMs }, 'child died; starting it again');
+    this.#change({ kind: 'restarting', timer: setTimeout(() => this.start(), delayMs), reason: `the process ${how}` });
+  }
+
+  /** Doubles with every start that failed, and with every death above what a minute has for free. */
+  #nextDelayMs(): number {
+    const now = performance.now();
+    this.#deaths = this.#deaths.filter((time) => now - time < QUIET_MS);
+    this.#deaths.push(now);
+    const doublings = this.#failedStarts + Math.max(0, this.#deaths.length - DEATHS_FREE);
+    return Math.min(LIMITS.restartDelayMaxMs, LIMITS.restartDelayMinMs * 2 ** Math.min(doublings, 16));
+  }
+
+  #change(state: ChildState): void {
+    this.#state = state;
+    this.#options.onChange?.();
+  }
+}
