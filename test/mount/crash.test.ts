@@ -1,0 +1,121 @@
+// Crashes under a verified load: of workers, of the driver, of the keeper, of everything at once.
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { describeOnMount } from '../support/mount.ts';
+import type { Role, TestMount } from '../support/mount.ts';
+import { delay, until } from '../support/programs.ts';
+import type { RunResult } from '../support/programs.ts';
+
+/** SDFS_TEST_KILLS=100 is the full number; CI takes fewer. */
+const KILLS = Number(process.env.SDFS_TEST_KILLS ?? 20);
+const SEED = Number(process.env.SDFS_TEST_SEED ?? 1);
+const LOADS = [0, 1];
+const PAUSE_MS = 600;
+
+const journal = (mount: TestMount, name: string): string => join(mount.root, `journal-${name}`);
+
+/** Runs loads on the mount while `disturb` runs. Resolves with how each load ended. */
+async function underLoad(mount: TestMount, name: string, disturb: () => Promise<void>): Promise<RunResult[]> {
+  const script = new URL('../support/load.mjs', import.meta.url).pathname;
+  const loads = LOADS.map((index) =>
+    mount.run(process.execPath, [script, 'run', mount.path(`${name}-${index}`), journal(mount, `${name}-${index}`), '600', String(SEED + index)], { timeoutMs: 540_000 }),
+  );
+  await until('the loads have begun', async () => (await readdir(mount.mountpoint)).filter((entry) => entry.startsWith(`${name}-`)).length === LOADS.length);
+  await delay(500);
+  await disturb();
+  await delay(500);
+  for (const pid of mount.processes()) {
+    if (!mount.serving().includes(pid)) stopLoad(pid);
+  }
+  return Promise.all(loads);
+}
+
+function stopLoad(pid: number): void {
+  try {
+    process.kill(pid, 'SIGTERM');
+  } catch {
+    // ended at an error; its exit code says so
+  }
+}
+
+async function verify(mount: TestMount, name: string): Promise<void> {
+  for (const index of LOADS) await mount.script('load.mjs', ['verify', mount.path(`${name}-${index}`), journal(mount, `${name}-${index}`)], { timeoutMs: 60_000 });
+}
+
+async function killRepeatedly(mount: TestMount, role: Role, times: number): Promise<void> {
+  for (let count = 0; count < times; count++) {
+    await mount.kill(role, (SEED + count * 7) % 3);
+    await delay(PAUSE_MS);
+  }
+}
+
+const noErrors = LOADS.map(() => ({ code: 0, stderr: '' }));
+const endings = (results: readonly RunResult[]): { code: number; stderr: string }[] => results.map(({ code, stderr }) => ({ code, stderr }));
+
+describeOnMount('a crash', { faults: true }, (mount) => {
+  it(`of a worker, ${KILLS} times under load, is not seen by any program`, { timeout: 60_000 + KILLS * 5000 }, async () => {
+    const results = await underLoad(mount(), 'workers', () => killRepeatedly(mount(), 'worker', KILLS));
+    expect(endings(results)).toEqual(noErrors);
+    await verify(mount(), 'workers');
+    await mount().untilHealthy();
+    expect((await mount().status()).processes.reduce((sum, entry) => sum + entry.restarts, 0)).toBeGreaterThanOrEqual(KILLS);
+  });
+
+  it('of all workers at once is a pause', { timeout: 120_000 }, async () => {
+    const results = await underLoad(mount(), 'both', async () => {
+      for (const pid of await mount().pids('worker')) process.kill(pid, 'SIGSTOP');
+      await delay(300);
+      for (const pid of await mount().pids('worker')) process.kill(pid, 'SIGKILL');
+      await delay(2000);
+    });
+    expect(endings(results)).toEqual(noErrors);
+    await verify(mount(), 'both');
+    await mount().untilHealthy();
+  });
+
+  it('of the driver under load is a pause', { timeout: 180_000 }, async () => {
+    const results = await underLoad(mount(), 'driver', async () => {
+      for (let count = 0; count < 5; count++) {
+        await mount().kill('driver');
+        await delay(1500);
+      }
+    });
+    expect(endings(results)).toEqual(noErrors);
+    await verify(mount(), 'driver');
+    await mount().untilHealthy();
+  });
+
+  it('of everything loses nothing that was acknowledged', { timeout: 180_000 }, async () => {
+    for (const round of [1, 2, 3]) {
+      const name = `everything${round}`;
+      await underLoad(mount(), name, () => mount().killEverything());
+      await mount().mount();
+      await verify(mount(), name);
+    }
+    for (const name of ['workers', 'both', 'driver']) await verify(mount(), name);
+    await mount().untilHealthy();
+  });
+
+  it('of the keeper ends the rest within seconds, and the next mount has it all', { timeout: 120_000 }, async () => {
+    await underLoad(mount(), 'keeper', async () => {
+      await mount().kill('keeper');
+      await until('driver and workers have ended', () => mount().serving().length === 0, 30_000);
+      await until('the mount is gone', () => !mount().isMounted(), 5_000);
+    });
+    await mount().mount();
+    await verify(mount(), 'keeper');
+    await mount().untilHealthy();
+  });
+
+  it('that takes the driver\'s database with it loses nothing that was synced', { timeout: 180_000 }, async () => {
+    const results = await underLoad(mount(), 'rebuilt', () => delay(2000));
+    expect(endings(results)).toEqual(noErrors);
+    await mount().mustSdfs('sync', mount().mountpoint);
+    await mount().killEverything();
+    await rm(join(mount().volume, 'driver'), { recursive: true });
+    await mount().mount();
+    for (const name of ['rebuilt', 'workers', 'everything3']) await verify(mount(), name);
+    await mount().untilHealthy();
+  });
+});
