@@ -16,7 +16,11 @@ export class FsError extends Error {
   override readonly name = 'FsError';
   readonly code: FsErrorCode;
   constructor(code: FsErrorCode, message: string = code, options?: ErrorOptions) {
+    // A stack costs 2 us, and nobody reads that of an everyday error.
+    const { stackTraceLimit } = Error;
+    if (!LOUD.has(code)) Error.stackTraceLimit = 0;
     super(message, options);
+    Error.stackTraceLimit = stackTraceLimit;
     this.code = code;
   }
   get logLevel(): 'error' | 'warn' | 'trace' {

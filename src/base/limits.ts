@@ -56,7 +56,7 @@ export const LIMITS = {
   logBytesSoft: 128 * MiB,
 
   /** Largest body and head of one frame between driver and worker. */
-  frameBodyBytesMax: 4 * MiB,
+  frameBodyBytesMax: 4 * MiB + 64 * KiB,
   frameHeadBytesMax: 256 * KiB,
   /** Requests in flight to one worker; further ones wait in order. */
   workerRequestsMax: 256,

@@ -62,6 +62,13 @@ export class CheckpointFeeder {
     await this.#running;
   }
 
+  /** The reader is done. */
+  release(): void {
+    if (this.#heldUntilMs === 0) return;
+    this.#heldUntilMs = 0;
+    if (this.#timer !== undefined) this.#start(0);
+  }
+
   /** Nothing is being applied when it resolves, until something is allowed again. */
   async stop(): Promise<void> {
     this.forget();

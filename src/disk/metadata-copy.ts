@@ -138,7 +138,9 @@ export class MetadataCopy {
     await this.#replacing;
     await this.#feeder.hold();
     try {
-      return this.#checkpoint.rows(after, Math.min(bytesMax, LIMITS.frameBodyBytesMax));
+      const rows = this.#checkpoint.rows(after, Math.min(bytesMax, LIMITS.frameBodyBytesMax));
+      if (rows.length === 0) this.#feeder.release();
+      return rows;
     } catch (error) {
       throw diskError(error, 'the checkpoint cannot be read');
     }

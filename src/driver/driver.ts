@@ -2,16 +2,18 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { KvBlockEngine } from '../blocks/kv-engine.ts';
+import { AssertionError } from '../base/assert.ts';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { FuseSession } from '../fuse/session.ts';
-import { WorkerConnection } from '../ipc/worker-connection.ts';
 import type { DriverStart, DriverToKeeper } from '../ipc/process-messages.ts';
+import { WorkerError } from '../ipc/messages.ts';
 import { LIMITS } from '../base/limits.ts';
 import { FuseDevice } from '../kernel/device.ts';
 import type { DeviceEnd } from '../kernel/device.ts';
 import { LogReplicas } from '../kv/log-replicas.ts';
 import { replicationPolicy } from '../kv/replication.ts';
+import { workerSocket } from '../kv/worker-client.ts';
 import { WorkerPool } from '../kv/worker-pool.ts';
 import { Allocator } from '../metadata/allocator.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
@@ -32,6 +34,8 @@ export interface DriverCallbacks {
   readonly tell: (message: DriverToKeeper) => void;
   /** The kernel ended the connection: the mount is gone. */
   readonly onEnd: (end: DeviceEnd) => void;
+  /** An assertion is broken: this process must not acknowledge anything more. */
+  readonly onDefect: (error: AssertionError) => void;
 }
 
 export class Driver {
@@ -41,17 +45,20 @@ export class Driver {
   readonly #blocks: KvBlockEngine;
   readonly #context: VfsContext;
   readonly #engine: LmdbEngine;
+  readonly #replicas: LogReplicas;
   readonly #device: FuseDevice;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; fs: LocalFileSystem }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; fs: LocalFileSystem }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#pool = parts.pool;
+    this.#replicas = parts.replicas;
     this.#blocks = parts.blocks;
     this.#context = parts.context;
     this.#engine = parts.engine;
-    const { logger, tell, onEnd } = parts.callbacks;
+    const { callbacks } = parts;
+    const { logger, tell, onEnd } = callbacks;
     const session: FuseSession = new FuseSession(parts.fs, {
       logger,
       resume: parts.start.session,
@@ -59,13 +66,17 @@ export class Driver {
         tell({ type: 'session', session: session.export() as string });
         tell({ type: 'ready' });
       },
+      onDefect: (error) => {
+        if (error instanceof AssertionError) callbacks.onDefect(error);
+      },
     }, { reply: (head, headBytes, pieces) => this.#device.reply(head, headBytes, pieces) });
     this.#device = new FuseDevice(parts.start.fuseFd, { onRequest: (bytes) => session.handle(bytes), onEnd }, { logger });
     this.#device.start();
-    if (parts.start.session !== undefined) {
-      if (!this.#device.notifyResend()) logger.error('the kernel cannot send unanswered requests again (before Linux 6.9); programs that wait for one go on when the mount ends');
-      tell({ type: 'ready' });
+    // Always: even the INIT of a first driver may have been read by one that died before it answered.
+    if (!this.#device.notifyResend() && parts.start.session !== undefined) {
+      logger.error('the kernel cannot send unanswered requests again (before Linux 6.9); programs that wait for one go on when the mount ends');
     }
+    if (parts.start.session !== undefined) tell({ type: 'ready' });
     parts.context.durability.start();
   }
 
@@ -78,9 +89,19 @@ export class Driver {
       volume: description.volume,
       epoch: start.epoch,
       disks: description.disks.map(({ worker, disk, weight }) => ({
-        worker, disk, weight, connect: () => WorkerConnection.connect(start.sockets[worker] as string, { timeoutMs: LIMITS.workerTimeoutMs }),
+        worker, disk, weight, connect: workerSocket(start.sockets[worker] as string),
       })),
       logger,
+    });
+    pool.listen({
+      hung: (link, cause) => {
+        logger.error({ worker: link.worker, err: cause }, 'a worker lives and does not answer');
+        callbacks.tell({ type: 'hung', worker: link.worker });
+      },
+      refused: (link, cause) => {
+        logger.fatal({ worker: link.worker, err: cause }, 'a worker serves another driver');
+        if (cause instanceof WorkerError && cause.code === 'staleEpoch') process.exit(EXIT.busy);
+      },
     });
     pool.start();
     const missing = await pool.allReady(LIMITS.workerAbsenceMs);
@@ -103,7 +124,7 @@ export class Driver {
     const fs = new LocalFileSystem(context);
     const orphans = fs.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
-    return new Driver({ start, callbacks, pool, blocks, context, engine, fs });
+    return new Driver({ start, callbacks, pool, replicas, blocks, context, engine, fs });
   }
 
   async query(name: string, argument: unknown): Promise<unknown> {
@@ -136,6 +157,7 @@ export class Driver {
     this.#device.stop();
     await this.#context.durability.stop();
     await this.#engine.close();
+    this.#replicas.close();
     this.#pool.close();
     this.#callbacks.logger.info({ sequence: this.#engine.lastSequence }, 'driver ended');
   }

@@ -36,11 +36,12 @@ function main(): void {
     switch (message.type) {
       case 'start': {
         const logger = createLogger({ role: 'driver', level: message.log.level, file: message.log.file });
-        process.on('uncaughtException', (error) => {
-          logger.fatal({ err: error }, 'driver: a defect; ending so that a successor takes over');
+        const onDefect = (error: Error): void => {
+          logger.fatal({ err: error }, 'a defect in the driver; ending so that a successor takes over');
           process.exit(EXIT.failure);
-        });
-        Driver.start(message, { logger, tell, onEnd: () => end(EXIT.ok) }).then(
+        };
+        process.on('uncaughtException', onDefect);
+        Driver.start(message, { logger, tell, onEnd: () => end(EXIT.ok), onDefect }).then(
           (started) => {
             driver = started;
           },

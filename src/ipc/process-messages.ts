@@ -59,6 +59,8 @@ export type DriverToKeeper =
   | { readonly type: 'session'; readonly session: string }
   /** The kernel's INIT is answered (or taken over): the mount is usable. */
   | { readonly type: 'ready' }
+  /** This worker lives and does not answer: kill it, so that it is started again. */
+  | { readonly type: 'hung'; readonly worker: WorkerId }
   | { readonly type: 'reply'; readonly id: number; readonly value?: unknown; readonly error?: string }
   /** The kernel ended the connection (unmounted); all is flushed; the driver exits with code 0 after this. */
   | { readonly type: 'ended' }

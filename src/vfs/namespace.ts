@@ -10,6 +10,7 @@ import type { VfsContext } from './context.ts';
 import { setSize, shrinkInSteps } from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { Attributes, Caller, DirectoryEntry, RenameMode } from './filesystem.ts';
+import { killPrivileges } from './privileges.ts';
 
 const SET_GID = 0o2000;
 const DOT = Buffer.from('.');
@@ -101,6 +102,7 @@ export function create(
   const truncated = context.engine.transact(caller, (tx) => {
     const fresh = getInode(tx, entry.inode);
     freed = setSize(context, tx, fresh, 0);
+    killPrivileges(tx, fresh, { modeBits: caller.uid !== 0 });
     fresh.modified = fresh.changed = now();
     putInode(tx, fresh);
     return fresh;

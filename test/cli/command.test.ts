@@ -1,25 +1,18 @@
 // The sdfs command as a process: output, one-line errors, exit codes. Nothing is mounted here but small tmpfs disks.
-import { execFile, execFileSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/base/errors.ts';
 import type { StatusReport } from '../../src/control/api.ts';
+import { BuiltCommand, PROJECT, expectFailure, runProgram } from './command.ts';
 
-const PROJECT = resolve(fileURLToPath(import.meta.url), '../../..');
-/** Not dist/: other tests build that, and run it meanwhile. */
-const BUILD = join(PROJECT, 'node_modules/.cache/cli-test-dist');
 const ROOT = process.getuid?.() === 0;
 
+let command: BuiltCommand;
 beforeAll(() => {
-  try {
-    execFileSync(join(PROJECT, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.build.json', '--outDir', BUILD], { cwd: PROJECT, stdio: 'pipe' });
-  } catch (error) {
-    // Types are checked elsewhere; what counts is that there is a program.
-    if (!existsSync(join(BUILD, 'cli/main.js'))) throw error;
-  }
+  command = new BuiltCommand('command');
 }, 120_000);
 
 let root: string;
@@ -34,27 +27,7 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-interface Outcome {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function sdfs(...words: string[]): Promise<Outcome> {
-  return new Promise((resolvePromise) => {
-    const env = { ...process.env, SDFS_RUN_DIR: join(root, 'run'), NO_COLOR: '1' };
-    execFile(process.execPath, [join(BUILD, 'cli/main.js'), ...words], { env, timeout: 20_000, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
-      resolvePromise({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr });
-    });
-  });
-}
-
-/** It failed as documented: one line, that says what, and nothing on stdout. */
-function expectFailure(outcome: Outcome, code: number, message: RegExp): void {
-  expect(outcome.stderr).toMatch(message);
-  expect(outcome.stderr.trim().split('\n')).toHaveLength(1);
-  expect(outcome).toMatchObject({ code, stdout: '' });
-}
+const sdfs = (...words: string[]) => command.run(join(root, 'run'), words);
 
 function tmpfs(name: string, options: string): string {
   const path = join(root, name);
@@ -167,12 +140,8 @@ describe('a mount that cannot be', () => {
   it.runIf(ROOT)('because a user who is not root asks is refused', async () => {
     await sdfs('init', volume);
     execFileSync('chmod', ['-R', 'a+rX', root]);
-    const script = `process.setgid(65534); process.setuid(65534); import(${JSON.stringify(join(BUILD, 'cli/main.js'))});`;
-    const outcome = await new Promise<Outcome>((resolvePromise) => {
-      execFile(process.execPath, ['-e', script, '--', 'mount', volume, root], { timeout: 20_000 }, (error, stdout, stderr) => {
-        resolvePromise({ code: error === null ? 0 : Number(error.code), stdout, stderr });
-      });
-    });
+    const script = `process.setgid(65534); process.setuid(65534); import(${JSON.stringify(command.main)});`;
+    const outcome = await runProgram(process.execPath, ['-e', script, '--', 'mount', volume, root]);
     expectFailure(outcome, EXIT.denied, /needs root/);
   });
 
@@ -191,8 +160,8 @@ describe('sdfs on what is not mounted', () => {
   it.each([
     ['umount', /no sdfs volume is mounted at or from/],
     ['sync', /no sdfs volume is mounted at or from/],
-  ])('%s says so', async (command, message) => {
-    expectFailure(await sdfs(command, root), EXIT.notFound, message);
+  ])('%s says so', async (name, message) => {
+    expectFailure(await sdfs(name, root), EXIT.notFound, message);
   });
 
   it('umount --force says so too', async () => {

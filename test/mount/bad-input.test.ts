@@ -146,7 +146,7 @@ describe.skipIf(!isRoot)(`bad input${isRoot ? '' : ' (only root may mount)'}`, (
   it('umount, status, sync and info refuse what is no mount', async () => {
     for (const command of ['umount', 'sync']) expectRefusal(await place.sdfs(command, place.mountpoint), EXIT.notFound, place.mountpoint);
     expectRefusal(await place.sdfs('status', join(place.root, 'nothing')), EXIT.notFound, 'nothing');
-    expectRefusal(await place.sdfs('info', join(place.root, 'disk0')), EXIT.notFound, 'disk0');
+    expectRefusal(await place.sdfs('info', disk(0)), EXIT.usage, disk(0));
   });
 
   it('every command has a help', async () => {

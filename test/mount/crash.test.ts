@@ -51,7 +51,12 @@ async function killRepeatedly(mount: TestMount, role: Role, times: number): Prom
 }
 
 const noErrors = LOADS.map(() => ({ code: 0, stderr: '' }));
-const endings = (results: readonly RunResult[]): { code: number; stderr: string }[] => results.map(({ code, stderr }) => ({ code, stderr }));
+
+/** How loads that nothing should have disturbed have ended; each has done something. */
+function endings(results: readonly RunResult[]): { code: number; stderr: string }[] {
+  for (const { code, stdout } of results) if (code === 0) expect(parseInt(stdout, 10)).toBeGreaterThan(100);
+  return results.map(({ code, stderr }) => ({ code, stderr }));
+}
 
 describeOnMount('a crash', { faults: true }, (mount) => {
   it(`of a worker, ${KILLS} times under load, is not seen by any program`, { timeout: 60_000 + KILLS * 5000 }, async () => {
@@ -62,12 +67,13 @@ describeOnMount('a crash', { faults: true }, (mount) => {
     expect((await mount().status()).processes.reduce((sum, entry) => sum + entry.restarts, 0)).toBeGreaterThanOrEqual(KILLS);
   });
 
-  it('of all workers at once is a pause', { timeout: 120_000 }, async () => {
+  it('of all workers at once, for more than two seconds, is a pause', { timeout: 120_000 }, async () => {
     const results = await underLoad(mount(), 'both', async () => {
-      for (const pid of await mount().pids('worker')) process.kill(pid, 'SIGSTOP');
-      await delay(300);
-      for (const pid of await mount().pids('worker')) process.kill(pid, 'SIGKILL');
-      await delay(2000);
+      const workers = await mount().pids('worker');
+      for (const pid of workers) process.kill(pid, 'SIGSTOP');
+      await delay(2500);
+      for (const pid of workers) process.kill(pid, 'SIGKILL');
+      await delay(1500);
     });
     expect(endings(results)).toEqual(noErrors);
     await verify(mount(), 'both');
@@ -82,6 +88,7 @@ describeOnMount('a crash', { faults: true }, (mount) => {
       }
     });
     expect(endings(results)).toEqual(noErrors);
+    expect((await mount().status()).processes.find((entry) => entry.role === 'driver')?.restarts).toBeGreaterThanOrEqual(5);
     await verify(mount(), 'driver');
     await mount().untilHealthy();
   });
@@ -89,7 +96,9 @@ describeOnMount('a crash', { faults: true }, (mount) => {
   it('of everything loses nothing that was acknowledged', { timeout: 180_000 }, async () => {
     for (const round of [1, 2, 3]) {
       const name = `everything${round}`;
-      await underLoad(mount(), name, () => mount().killEverything());
+      const results = await underLoad(mount(), name, () => mount().killEverything());
+      // They were at work when it happened.
+      expect(results.map((result) => result.code)).toEqual(LOADS.map(() => 3));
       await mount().mount();
       await verify(mount(), name);
     }

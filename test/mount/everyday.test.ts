@@ -20,8 +20,9 @@ describeOnMount('ordinary programs', {}, (mount) => {
   it.skipIf(!hasProgram('rsync'))('rsync keeps owners, modes, nanosecond times and links', async () => {
     await mount().sh(`
       mkdir ../plain && cd ../plain
-      echo one >one && ln one hard && ln -s one soft && mkdir dir && touch -d '2001-02-03 04:05:06.123456789' one dir
+      echo one >one && ln one hard && ln -s one soft && mkdir dir && touch -h -d '2001-02-03 04:05:06.123456789' one soft dir
       chmod 4751 one && chown 1234:5678 one && chmod 2770 dir
+      touch -d '2001-02-03 04:05:06.123456789' .
       rsync -aH ./ ../mnt/kept/
     `);
     // Sizes and link counts of directories are the file system's own.

@@ -8,7 +8,7 @@ import { until } from '../support/programs.ts';
 /** What is below the current directory, as one text: names, modes, owners, times, bytes. */
 const DIGEST = "find . -printf '%P %y %m %U %G %n %T@ %l\\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum";
 
-describeOnMount('a mount', {}, (mount) => {
+describeOnMount('a mount', { faults: true }, (mount) => {
   it('keeps everything over an unmount and a new mount', { timeout: 120_000 }, async () => {
     await mount().sh(`
       mkdir kept && cd kept && cp -a /etc/. etc && chown -R 1234:5678 etc
@@ -89,12 +89,13 @@ describeOnMount('a mount', {}, (mount) => {
   });
 
   it('ends cleanly when the keeper gets SIGTERM', async () => {
+    const start = Date.now();
     await writeFile(mount().path('terminated'), 'kept');
     await mount().kill('keeper', 0, 'SIGTERM');
     await until('the processes of the mount have ended', () => mount().serving().length === 0 && !mount().isMounted(), 30_000);
     await mount().mount();
     expect(await readFile(mount().path('terminated'), 'utf8')).toBe('kept');
-    expect(await mount().errorsInLog()).toEqual([]);
+    expect(await mount().errorsInLog(start)).toEqual([]);
   });
 
   it('ends cleanly by umount(8)', async () => {

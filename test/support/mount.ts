@@ -180,10 +180,10 @@ export class TestMount {
     });
   }
 
-  /** Lines of the log at level error and above. */
-  async errorsInLog(): Promise<string[]> {
+  /** Lines of the log at level error and above, written after `since` (milliseconds as Date.now). */
+  async errorsInLog(since = 0): Promise<string[]> {
     const text = await readFile(join(this.volume, 'log/sdfs.log'), 'utf8').catch(() => '');
-    return text.split('\n').filter((line) => /"level":(50|60)/.test(line));
+    return text.split('\n').filter((line) => /"level":(50|60)/.test(line) && Number(/"time":(\d+)/.exec(line)?.[1]) >= since);
   }
 
   /**
