@@ -11,6 +11,7 @@ import { decodeOperations, decodeRecord } from '../log/record.ts';
 import { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
+import { placeJournal } from './journal-place.ts';
 import { journalBatch } from './journal-shipping.ts';
 
 export interface OpenedMetadata {
@@ -30,12 +31,14 @@ type Best = NonNullable<ReturnType<typeof mostAdvanced>>;
 export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool; logger: Logger }): Promise<OpenedMetadata> {
   const { start, pool, logger } = parts;
   const directory = start.stateDirectory;
+  const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
+  const options = { directory, journalDirectory, epoch: start.epoch };
   const newest = mostAdvanced(pool);
   const best = newest !== undefined && newest.state.lastSequence > 0 ? newest : undefined;
   if (start.sameBoot && LmdbEngine.exists(directory)) {
     const pendingData: ReplayedData[] = [];
     try {
-      const engine = LmdbEngine.open({ directory, epoch: start.epoch }, (data) => pendingData.push(data));
+      const engine = await LmdbEngine.open(options, (data) => pendingData.push(data));
       if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, pendingData, newBlockEpoch: false };
       logger.warn({ own: engine.lastSequence, workers: best.state.lastSequence }, "the driver's database is older than the workers' logs");
       await engine.close();
@@ -44,8 +47,8 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
       logger.error({ err: error }, "the driver's database cannot be opened");
     }
   }
-  LmdbEngine.erase(directory);
-  const engine = LmdbEngine.open({ directory, epoch: start.epoch }, () => {});
+  LmdbEngine.erase(options);
+  const engine = await LmdbEngine.open(options, () => {});
   if (best === undefined) return { engine, pendingData: [], newBlockEpoch: false };
   logger.info({ worker: best.link.worker, checkpoint: best.state.checkpointSequence, last: best.state.lastSequence }, 'rebuilding the metadata from a worker');
   const pendingData = await rebuild(engine, best);

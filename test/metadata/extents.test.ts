@@ -22,7 +22,7 @@ function randomFrom(seed: number): (below: number) => number {
 
 describe('extents', () => {
   let harness: Harness;
-  beforeEach(() => { harness = openHarness(); });
+  beforeEach(async () => { harness = await openHarness(); });
   afterEach(() => harness.end());
 
   it('map every byte to what was written there last, and count references to every block', () => {

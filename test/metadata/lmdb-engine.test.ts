@@ -15,14 +15,14 @@ describe('the LMDB engine', () => {
   let directory: string;
   let engine: LmdbEngine;
   let replayed: ReplayedData[];
-  const openEngine = (epoch: number): LmdbEngine => {
+  const openEngine = (epoch: number): Promise<LmdbEngine> => {
     replayed = [];
     return LmdbEngine.open({ directory, epoch: epoch as DriverEpoch }, (data) => replayed.push(data));
   };
 
-  beforeEach(() => {
+  beforeEach(async () => {
     directory = mkdtempSync(join(tmpdir(), 'sdfs-engine-'));
-    engine = openEngine(1);
+    engine = await openEngine(1);
   });
   afterEach(async () => {
     await engine.close();
@@ -60,7 +60,7 @@ describe('the LMDB engine', () => {
       tx.result(99 as InodeNumber);
     });
     await engine.abandon();
-    engine = openEngine(2);
+    engine = await openEngine(2);
     expect(engine.reader.get(key('journalled'))).toEqual(value('2'));
     expect(engine.reader.get(key('committed'))).toBeUndefined();
     expect(engine.lastSequence).toBe(2);
@@ -72,14 +72,12 @@ describe('the LMDB engine', () => {
   it('keeps counting where the last driver stopped', async () => {
     engine.transact(null, (tx) => tx.put(key('a'), value('1')));
     await engine.close();
-    engine = openEngine(2);
+    engine = await openEngine(2);
     engine.transact(null, (tx) => tx.put(key('b'), value('2')));
     expect(engine.lastSequence).toBe(2);
-    const records = engine.recordsAfter(0 as Sequence, 1 << 20);
-    const first = decodeRecord(records, 0);
-    const second = decodeRecord(records, first?.recordBytes ?? 0);
-    expect([first?.sequence, second?.sequence]).toEqual([1, 2]);
-    expect([...decodeOperations(records, 0)]).toEqual([{ kind: 'put', key: key('a'), value: value('1') }]);
+    const records = engine.recordsAfter(1 as Sequence, 1 << 20);
+    expect(decodeRecord(records, 0)?.sequence).toBe(2);
+    expect([...decodeOperations(records, 0)]).toEqual([{ kind: 'put', key: key('b'), value: value('2') }]);
   });
 
   it('loads a checkpoint and the records behind it', async () => {
@@ -88,7 +86,7 @@ describe('the LMDB engine', () => {
       return engine.recordsAfter(0 as Sequence, 1 << 20);
     })();
     const other = mkdtempSync(join(tmpdir(), 'sdfs-engine-'));
-    const copy = LmdbEngine.open({ directory: other, epoch: 3 as DriverEpoch }, () => {});
+    const copy = await LmdbEngine.open({ directory: other, epoch: 3 as DriverEpoch }, () => {});
     copy.load([[key('early'), value('1')]]);
     await copy.setSequence(0 as Sequence);
     copy.applyRecord(record, 1 as Sequence, 1 as DriverEpoch);

@@ -68,13 +68,13 @@ export interface Harness {
 
 let requests = 2;
 
-export function openHarness(options: { directory?: string; blocks?: MemoryBlocks; readOnly?: boolean; epoch?: number } = {}): Harness {
+export async function openHarness(options: { directory?: string; blocks?: MemoryBlocks; readOnly?: boolean; epoch?: number } = {}): Promise<Harness> {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'sdfs-vfs-'));
   const blocks = options.blocks ?? new MemoryBlocks();
   const pending = new PendingBlocks();
   const epoch = options.epoch ?? 1;
   const replayed: Parameters<Parameters<typeof LmdbEngine.open>[1]>[0][] = [];
-  const engine = LmdbEngine.open({ directory, epoch: epoch as DriverEpoch }, (datum) => replayed.push(datum));
+  const engine = await LmdbEngine.open({ directory, epoch: epoch as DriverEpoch }, (datum) => replayed.push(datum));
   for (const datum of replayed) if (engine.hasBlock(datum.id)) pending.add(datum.id, datum.data, datum.sequence, 0);
   let durable = 0 as Sequence;
   const log = {

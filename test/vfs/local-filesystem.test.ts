@@ -13,7 +13,7 @@ const name = (text: string): Buffer => Buffer.from(text);
 
 describe('the local file system', () => {
   let harness: Harness;
-  beforeEach(() => { harness = openHarness(); });
+  beforeEach(async () => { harness = await openHarness(); });
   afterEach(() => harness.end());
 
   const create = (text: string, parent = ROOT_INODE): InodeNumber =>

@@ -31,6 +31,8 @@ export interface ReplayedData {
 
 export interface LmdbEngineOptions {
   readonly directory: string;
+  /** Where the journal lies; need not survive the machine, must survive the process. Default: below `directory`. */
+  readonly journalDirectory?: string;
   readonly epoch: DriverEpoch;
   /** Changes after which the open LMDB transaction is committed without waiting for an idle moment. */
   readonly batchOperationsMax?: number;
@@ -38,6 +40,7 @@ export interface LmdbEngineOptions {
 
 export class LmdbEngine implements MetadataEngine {
   readonly #directory: string;
+  readonly #journalDirectory: string;
   readonly #epoch: DriverEpoch;
   readonly #batchOperationsMax: number;
   readonly #db: RootDatabase<Buffer, Buffer>;
@@ -55,6 +58,7 @@ export class LmdbEngine implements MetadataEngine {
 
   private constructor(options: LmdbEngineOptions, db: RootDatabase<Buffer, Buffer>, journal: LogFile) {
     this.#directory = options.directory;
+    this.#journalDirectory = options.journalDirectory ?? join(options.directory, 'journal');
     this.#epoch = options.epoch;
     this.#batchOperationsMax = options.batchOperationsMax ?? 4096;
     this.#db = db;
@@ -70,7 +74,7 @@ export class LmdbEngine implements MetadataEngine {
    * Opens or makes the database in `directory` and replays its journal; `onData` gets every small datum found in it.
    * The caller knows that the directory is to be trusted (same boot, or closed cleanly); else it calls `erase` first.
    */
-  static open(options: LmdbEngineOptions, onData: (data: ReplayedData) => void): LmdbEngine {
+  static async open(options: LmdbEngineOptions, onData: (data: ReplayedData) => void): Promise<LmdbEngine> {
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });
     const db = open<Buffer, Buffer>({
       path: join(options.directory, 'rows'),
@@ -83,15 +87,18 @@ export class LmdbEngine implements MetadataEngine {
       commitDelay: 0,
     });
     db.readerCheck();
-    const journal = LogFile.open(join(options.directory, 'journal'), { segmentBytes: LIMITS.logSegmentBytes });
+    const journal = LogFile.open(options.journalDirectory ?? join(options.directory, 'journal'), { segmentBytes: LIMITS.logSegmentBytes });
     const engine = new LmdbEngine(options, db, journal);
+    // A journal that is new: a clean end takes the old one away.
+    if (journal.lastSequence === 0 && engine.#appliedSequence > 0) await journal.reset(engine.#appliedSequence);
     engine.#replay(onData);
     return engine;
   }
 
   /** Removes a database that is not to be trusted. */
-  static erase(directory: string): void {
-    rmSync(directory, { recursive: true, force: true });
+  static erase(options: { directory: string; journalDirectory?: string }): void {
+    rmSync(options.directory, { recursive: true, force: true });
+    if (options.journalDirectory !== undefined) rmSync(options.journalDirectory, { recursive: true, force: true });
   }
 
   static exists(directory: string): boolean {
@@ -192,10 +199,9 @@ export class LmdbEngine implements MetadataEngine {
     await this.#db.close();
   }
 
-  /** Power-proof close, for a clean end. */
+  /** Power-proof close, for a clean end. The journal has nothing then that the rows have not, and goes. */
   async close(): Promise<void> {
     this.commitBatch();
-    await this.#journal.sync();
     await this.#journal.close();
     await this.#db.close();
     const fd = openSync(join(this.#directory, 'rows', 'data.mdb'), 'r+');
@@ -204,6 +210,7 @@ export class LmdbEngine implements MetadataEngine {
     } finally {
       closeSync(fd);
     }
+    rmSync(this.#journalDirectory, { recursive: true, force: true });
   }
 
   readonly reader: Reader = {
