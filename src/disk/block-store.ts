@@ -159,7 +159,8 @@ export class BlockStore {
   }
 
   /**
-   * Pieces of a block, unverified. When it is returned, rather than promised, `data` is valid until the next read.
+   * Pieces of a block, unverified. `data` is valid until the next read: a promise's until the microtasks that follow
+   * it are done.
    * WorkerError: 'notFound', 'badRequest' (no such pieces), 'damaged', 'diskFailure'.
    */
   read(id: BlockId, firstPiece: number, pieceCount: number): BlockPieces | Promise<BlockPieces> {

@@ -40,7 +40,7 @@ export class DiskSpace {
   #refresh(): void {
     const found = fs.statfsSync(this.#directory);
     this.totalBytes = found.blocks * found.bsize;
-    const reserve = Math.max(LIMITS.reserveBytesMin, this.totalBytes * LIMITS.reserveFraction);
+    const reserve = Math.max(LIMITS.reserveBytesMin, Math.ceil(this.totalBytes * LIMITS.reserveFraction));
     this.#freeBytes = found.bavail * found.bsize - reserve;
     this.#takenBytes = 0;
     this.#refreshedMs = performance.now();

@@ -12,6 +12,12 @@ function tell(message: DriverToKeeper): void {
   if (process.connected) process.send?.(message);
 }
 
+/** Says the last word, and ends when it is on its way. */
+function exitAfter(message: DriverToKeeper, exitCode: number): void {
+  if (!process.connected || process.send === undefined) process.exit(exitCode);
+  process.send(message, () => process.exit(exitCode));
+}
+
 function main(): void {
   assertLimits();
   // A terminal's Ctrl-C reaches every process of the group; the keeper alone decides what it means.
@@ -24,10 +30,7 @@ function main(): void {
     ending = true;
     setTimeout(() => process.exit(EXIT.failure), LAST_WORDS_MS).unref();
     void (driver?.stop() ?? Promise.resolve()).then(
-      () => {
-        tell({ type: 'ended' });
-        process.exit(exitCode);
-      },
+      () => exitAfter({ type: 'ended' }, exitCode),
       () => process.exit(EXIT.failure),
     );
   };
@@ -47,8 +50,8 @@ function main(): void {
           },
           (error: unknown) => {
             logger.error({ err: error }, 'the driver cannot start');
-            if (error instanceof UserError) tell({ type: 'unusable', reason: error.message, exitCode: error.exitCode });
-            process.exit(error instanceof UserError ? error.exitCode : EXIT.failure);
+            if (error instanceof UserError) exitAfter({ type: 'unusable', reason: error.message, exitCode: error.exitCode }, error.exitCode);
+            else process.exit(EXIT.failure);
           },
         );
         break;

@@ -16,7 +16,7 @@ import { acceptUnix, listenUnix } from './unix-socket.ts';
 /**
  * One handler a message. Called in the order in which requests came; returns the reply or a promise of it, throws
  * WorkerError to refuse. Buffers of a request are valid until the handler returns: what is needed later is copied.
- * Buffers of a reply that is returned, rather than promised, may be used again as soon as the next handler is called.
+ * Those of a reply are sent, or copied, in the microtask in which it is there, and may be used again then.
  */
 export type WorkerHandlers = { readonly [M in MessageName]: (request: RequestOf<M>) => ReplyOf<M> | Promise<ReplyOf<M>> };
 
@@ -150,10 +150,10 @@ class Connection {
       return;
     }
     if (reply instanceof Promise) {
-      reply.then((value) => this.#answer(header, value, { reused: false }), (error: unknown) => this.#refuse(header, error));
+      reply.then((value) => this.#answer(header, value), (error: unknown) => this.#refuse(header, error));
       this.#throttle();
     } else {
-      this.#answer(header, reply, { reused: true });
+      this.#answer(header, reply);
     }
   }
 
@@ -172,9 +172,9 @@ class Connection {
     throw new WorkerError('badRequest', this.epoch === undefined ? 'hello comes first' : `this connection is of driver epoch ${this.epoch}, the request of ${epoch}`);
   }
 
-  #answer(header: FrameHeader, reply: ReplyOf<MessageName>, body: { readonly reused: boolean }): void {
+  #answer(header: FrameHeader, reply: ReplyOf<MessageName>): void {
     this.#open--;
-    this.#socket.send(encodeReply(frameWriter, header, reply as never), body);
+    this.#socket.send(encodeReply(frameWriter, header, reply as never), { reused: true });
     this.#throttle();
   }
 

@@ -107,6 +107,7 @@ export class Crew {
     switch (message.type) {
       case 'session': return this.#options.onSession(message.session);
       case 'reply': return this.link.take(message);
+      case 'hung': return this.workers.find((_worker, index) => this.#options.description.disks[index]?.worker === message.worker)?.replace('it does not answer the driver');
       case 'ended': return this.#options.onDriverEnded();
       case 'ready':
       case 'unusable': // the supervisor's

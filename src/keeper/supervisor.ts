@@ -155,6 +155,13 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     return this.expectEnd();
   }
 
+  /** Ends a child that hangs; it is started again like any other that dies. */
+  replace(reason: string): void {
+    if (this.#state.kind !== 'ready') return;
+    this.#log.error({ child: this.name, childPid: this.#state.child.pid, reason }, 'killing a child, so that it is started again');
+    this.#state.child.kill('SIGKILL');
+  }
+
   /** Ends the child now, for good. */
   kill(): Promise<ChildEnd> {
     const ended = this.expectEnd();

@@ -227,10 +227,10 @@ export class LogFile {
       if (segment === undefined) void_.push(path);
       else found.push(segment);
     }
-    found.sort((a, b) => a.first - b.first);
+    found.sort((a, b) => a.first - b.first || a.last - b.last);
     for (const segment of found) {
       const before = this.#segments.at(-1);
-      if (before === undefined || (segment.first === before.last + 1 && before.bytes > 0)) {
+      if (before === undefined || segment.first === before.last + 1) {
         this.#segments.push(segment);
       } else {
         fs.closeSync(segment.fd);

@@ -50,6 +50,10 @@ export const syncFileRangeAsync = (fd: number, offset: number, bytes: number, fl
 export const preadv2: (fd: number, iovec: Uint8Array, count: number, offset: number, flags: number) => number =
   libc.func('int64_t preadv2(int fd, const uint8_t *iovec, int count, int64_t offset, int flags)');
 
+/** posix_fadvise(2): advice 3 = POSIX_FADV_WILLNEED begins to read the range. Returns an errno, not -1. */
+export const fadvise: (fd: number, offset: number, bytes: number, advice: number) => number =
+  libc.func('int posix_fadvise(int fd, int64_t offset, int64_t bytes, int advice)');
+
 /** fallocate(2): mode 0 allocate, 1 KEEP_SIZE, 3 PUNCH_HOLE|KEEP_SIZE. */
 export const fallocate: (fd: number, mode: number, offset: number, bytes: number) => number =
   libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t bytes)');
