@@ -47,8 +47,6 @@ export class BlockStore {
   /** In order; committed together at the end of the turn, or before the index is read. */
   #changes: Change[] = [];
   #committed: Commit | undefined;
-  /** The index and the counts in memory may differ after a commit that failed: nothing more is done. */
-  #failure: Error | undefined;
 
   private constructor(options: BlockStoreOptions, index: BlockIndex, segments: SegmentSet) {
     this.#volume = Buffer.from(options.volume, 'hex');
@@ -104,7 +102,6 @@ export class BlockStore {
       (classOf(blockBytes) === 'large' ? large : small).push({ put, blockBytes });
     }
     try {
-      if (this.#failure !== undefined) throw this.#failure;
       this.#space.take(bytes);
       const changes = [...this.#append('large', large), ...this.#append('small', small)];
       this.#changes.push(...changes);
@@ -224,17 +221,12 @@ export class BlockStore {
   #commitSoon(): Promise<void> {
     if (this.#committed === undefined) {
       this.#committed = newCommit();
-      setImmediate(() => {
-        try {
-          this.#commit();
-        } catch {
-          // Told to all who wait for it.
-        }
-      });
+      setImmediate(() => this.#commit());
     }
     return this.#committed.promise;
   }
 
+  /** Does what is pending; a failure is told to those who wait for it, and leaves index and counts as they were. */
   #commit(): void {
     const waiting = this.#committed;
     if (waiting === undefined) return;
@@ -242,14 +234,11 @@ export class BlockStore {
     const changes = this.#changes;
     this.#changes = [];
     try {
-      if (this.#failure !== undefined) throw this.#failure;
       this.#apply(changes);
+      waiting.resolve();
     } catch (error) {
-      this.#failure = diskError(error, 'the block index cannot be written');
-      waiting.reject(this.#failure);
-      throw this.#failure;
+      waiting.reject(diskError(error, 'the block index cannot be written'));
     }
-    waiting.resolve();
   }
 
   #apply(changes: readonly Change[]): void {

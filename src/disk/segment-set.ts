@@ -152,10 +152,16 @@ export class SegmentSet {
   append(segment: BlockSegment, pieces: readonly Uint8Array[], bytes: number): void {
     if (this.#failure !== undefined) throw this.#failure;
     const fd = this.fdOf(segment);
-    let done = fs.writevSync(fd, pieces as Uint8Array[], segment.end);
-    if (done < bytes) {
-      const rest = Buffer.concat(pieces);
-      while (done < bytes) done += fs.writeSync(fd, rest, done, bytes - done, segment.end + done);
+    try {
+      let done = fs.writevSync(fd, pieces as Uint8Array[], segment.end);
+      if (done < bytes) {
+        const rest = Buffer.concat(pieces);
+        while (done < bytes) done += fs.writeSync(fd, rest, done, bytes - done, segment.end + done);
+      }
+    } catch (error) {
+      // A part that was written before the disk was full would keep the space that others need.
+      fs.ftruncateSync(fd, segment.end);
+      throw error;
     }
     segment.end += bytes;
     this.#dirty.add(segment);
@@ -226,5 +232,5 @@ export function listSegments(directory: string): { number: number; class: BlockC
       const match = /^([ls])(\d{8,})$/.exec(name);
       return match === null ? [] : [{ number: Number(match[2]), class: match[1] === 'l' ? 'large' as const : 'small' as const, path: join(directory, name) }];
     })
-    .sort((a, b) => a.number - b.number);
+    .toSorted((a, b) => a.number - b.number);
 }

@@ -23,6 +23,7 @@ import type { VfsContext } from '../vfs/context.ts';
 import { Durability } from '../vfs/durability.ts';
 import { LocalFileSystem } from '../vfs/local-filesystem.ts';
 import { PendingBlocks } from '../vfs/pending.ts';
+import type { DatabaseTrust } from './database-trust.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { fileInfo, status } from './queries.ts';
 import { logSource, openMetadata } from './recovery.ts';
@@ -45,11 +46,12 @@ export class Driver {
   readonly #blocks: KvBlockEngine;
   readonly #context: VfsContext;
   readonly #engine: LmdbEngine;
+  readonly #trust: DatabaseTrust;
   readonly #replicas: LogReplicas;
   readonly #device: FuseDevice;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; fs: LocalFileSystem }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#pool = parts.pool;
@@ -57,6 +59,7 @@ export class Driver {
     this.#blocks = parts.blocks;
     this.#context = parts.context;
     this.#engine = parts.engine;
+    this.#trust = parts.trust;
     const { callbacks } = parts;
     const { logger, tell, onEnd } = callbacks;
     const session: FuseSession = new FuseSession(parts.fs, {
@@ -106,7 +109,7 @@ export class Driver {
     pool.start();
     const missing = await pool.allReady(LIMITS.workerAbsenceMs);
     for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
-    const { engine, pendingData, newBlockEpoch } = await openMetadata({ start, pool, logger });
+    const { engine, trust, pendingData, newBlockEpoch } = await openMetadata({ start, pool, logger });
     const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger });
     const durable = await replicas.start();
     const blocks = new KvBlockEngine(pool, { policy, logger });
@@ -124,7 +127,7 @@ export class Driver {
     const fs = new LocalFileSystem(context);
     const orphans = fs.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
-    return new Driver({ start, callbacks, pool, replicas, blocks, context, engine, fs });
+    return new Driver({ start, callbacks, pool, replicas, blocks, context, engine, trust, fs });
   }
 
   async query(name: string, argument: unknown): Promise<unknown> {
@@ -157,6 +160,7 @@ export class Driver {
     this.#device.stop();
     await this.#context.durability.stop();
     await this.#engine.close();
+    this.#trust.markClean();
     this.#replicas.close();
     this.#pool.close();
     this.#callbacks.logger.info({ sequence: this.#engine.lastSequence }, 'driver ended');

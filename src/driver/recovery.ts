@@ -11,11 +11,13 @@ import { decodeOperations, decodeRecord } from '../log/record.ts';
 import { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
+import { DatabaseTrust } from './database-trust.ts';
 import { placeJournal } from './journal-place.ts';
 import { journalBatch } from './journal-shipping.ts';
 
 export interface OpenedMetadata {
   readonly engine: LmdbEngine;
+  readonly trust: DatabaseTrust;
   /** Small data found in the log, perhaps not on the workers yet. */
   readonly pendingData: readonly ReplayedData[];
   /** Leases of block numbers may have been lost: the block epoch must grow. */
@@ -32,14 +34,16 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   const { start, pool, logger } = parts;
   const directory = start.stateDirectory;
   const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
-  const options = { directory, journalDirectory, epoch: start.epoch };
+  const trust = new DatabaseTrust(directory);
+  const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch };
   const newest = mostAdvanced(pool);
   const best = newest !== undefined && newest.state.lastSequence > 0 ? newest : undefined;
-  if (start.sameBoot && LmdbEngine.exists(directory)) {
+  if (trust.isTrusted() && LmdbEngine.exists(directory)) {
+    trust.claim();
     const pendingData: ReplayedData[] = [];
     try {
       const engine = await LmdbEngine.open(options, (data) => pendingData.push(data));
-      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, pendingData, newBlockEpoch: false };
+      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, trust, pendingData, newBlockEpoch: false };
       logger.warn({ own: engine.lastSequence, workers: best.state.lastSequence }, "the driver's database is older than the workers' logs");
       await engine.close();
     } catch (error) {
@@ -47,15 +51,20 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
       logger.error({ err: error }, "the driver's database cannot be opened");
     }
   }
+  trust.withdraw();
   LmdbEngine.erase(options);
   const engine = await LmdbEngine.open(options, () => {});
-  if (best === undefined) return { engine, pendingData: [], newBlockEpoch: false };
+  if (best === undefined) {
+    trust.claim();
+    return { engine, trust, pendingData: [], newBlockEpoch: false };
+  }
   logger.info({ worker: best.link.worker, checkpoint: best.state.checkpointSequence, last: best.state.lastSequence }, 'rebuilding the metadata from a worker');
   const pendingData = await rebuild(engine, best);
   if (engine.lastSequence !== best.state.lastSequence) {
     throw new UserError(`worker ${best.link.worker} has metadata up to ${best.state.lastSequence}, and only ${engine.lastSequence} could be read`, EXIT.damaged);
   }
-  return { engine, pendingData, newBlockEpoch: true };
+  trust.claim();
+  return { engine, trust, pendingData, newBlockEpoch: true };
 }
 
 async function rebuild(engine: LmdbEngine, best: Best): Promise<ReplayedData[]> {

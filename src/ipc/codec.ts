@@ -14,7 +14,8 @@ import { assert } from '../base/assert.ts';
 import { FormatError } from '../base/errors.ts';
 import type { BlockId, DriverEpoch, Sequence, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import { ByteReader, ByteWriter, decodeRows, encodeRows } from './bytes.ts';
+import type { ByteWriter} from './bytes.ts';
+import { ByteReader, decodeRows, encodeRows } from './bytes.ts';
 import type { BlockPut, DiskStatistics, MessageName, ReplyOf, RequestOf } from './messages.ts';
 import { WORKER_ERROR_CODES, WorkerError } from './messages.ts';
 

@@ -34,6 +34,8 @@ export interface DriverStart {
   /** Directory of the driver's own database and journal; made when missing. */
   readonly stateDirectory: string;
   readonly epoch: DriverEpoch;
+  /** Epoch of the first driver of this mount. */
+  readonly mountEpoch: DriverEpoch;
   /** UNIX socket of each worker, by worker id. */
   readonly sockets: readonly string[];
   /** Descriptor number of the mounted /dev/fuse in the driver (inherited through stdio). */
@@ -43,8 +45,6 @@ export interface DriverStart {
   readonly accessTime: 'relatime' | 'noatime';
   /** What the first driver negotiated with the kernel (opaque, from DriverToKeeper 'session'); absent at first mount. */
   readonly session?: string | undefined;
-  /** True when the last driver of this volume ended cleanly or died on this same boot; false: its database is not to be trusted. */
-  readonly sameBoot: boolean;
   readonly log: ProcessLogOptions;
 }
 

@@ -7,6 +7,7 @@
 import { closeSync } from 'node:fs';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
+import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { ControlHandler, DriverFileInfo, MountState, StatusReport, UnmountMode, UnmountResult } from '../control/api.ts';
@@ -68,6 +69,8 @@ export class Keeper implements ControlHandler {
   #device: MountedDevice | undefined;
   /** What the first driver negotiated with the kernel, for its successors. */
   #session: string | undefined;
+  /** Epoch of the first driver that this keeper started. */
+  #mountEpoch: DriverEpoch | undefined;
   /** Drivers that died after the mount was taken out of the tree. */
   #lateDeaths = 0;
   #ending: Promise<void> | undefined;
@@ -306,12 +309,13 @@ export class Keeper implements ControlHandler {
   #driverStart(): DriverStart {
     const { mountpoint, volumeDirectory, mount, log } = this.#options;
     if (this.#state === undefined) throw new Error('a driver was started before the volume was locked');
+    const epoch = this.#state.nextEpoch();
+    this.#mountEpoch ??= epoch;
     return {
-      type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch: this.#state.nextEpoch(),
+      type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
       fuseFd: DRIVER_FUSE_FD, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, log,
-      // A successor comes on the boot of its predecessor, whatever was true at the first start.
-      session: this.#session, sameBoot: this.#session !== undefined || this.#state.sameBoot,
+      session: this.#session,
     };
   }
 

@@ -270,9 +270,10 @@ export class LogFile {
     this.#dirty.delete(segment);
     this.#enqueue(async () => {
       await this.#sync.settled();
-      if (this.#spares.length >= SPARES_MAX) return this.#drop(segment);
+      // Also before it is unlinked: a power cut may bring some unlinked files back and others not.
       await segment.retire();
-      this.#spares.push(segment);
+      if (this.#spares.length >= SPARES_MAX) this.#drop(segment);
+      else this.#spares.push(segment);
     });
   }
 

@@ -16,8 +16,11 @@ export interface Cause {
 export interface Reader {
   /** The value, valid until the next call on this reader: decode or copy it at once. */
   get(key: Buffer): Buffer | undefined;
-  /** Up to `limit` committed rows with start <= key < end, in key order, as copies. Does not see this transaction's own changes. */
-  range(start: Buffer, end: Buffer, limit: number): Row[];
+  /**
+   * Up to `limit` rows with start <= key < end, in key order or from the end backwards, as copies. Does not see the
+   * changes of a transaction that is being made.
+   */
+  range(start: Buffer, end: Buffer, limit: number, direction?: 'forward' | 'backward'): Row[];
 }
 
 export interface Transaction extends Reader {
@@ -50,6 +53,6 @@ export interface MetadataEngine {
   commitBatch(): void;
   /** The journal may forget records up to `through`. */
   trim(through: Sequence): void;
-  /** The result recorded for a request, if a driver carried it out: the inode it made, or 0. */
+  /** The result recorded for a request, if a former driver of this mount carried it out: the inode it made, or 0. */
   committedResult(cause: Cause): InodeNumber | 0 | undefined;
 }

@@ -46,6 +46,12 @@ export function chunksFrom(reader: Reader, inode: InodeNumber, fromChunk: number
   return reader.range(start, end, limit).map(([key]) => secondOfKey(key));
 }
 
+/** Numbers of the last chunks that have extents, at or behind `fromChunk`: at most `limit`, the last one first. */
+export function lastChunks(reader: Reader, inode: InodeNumber, fromChunk: number, limit: number): number[] {
+  const [start, end] = ranges.extents(inode, fromChunk);
+  return reader.range(start, end, limit, 'backward').map(([key]) => secondOfKey(key));
+}
+
 /** A chunk of a file, by its number. */
 export interface ChunkName {
   readonly inode: InodeNumber;

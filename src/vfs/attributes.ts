@@ -7,20 +7,24 @@ import { INODE_FLAG, decodeBytes, encodeBytes, keys, nameOfKey, ranges } from '.
 import type { Inode } from '../metadata/schema.ts';
 import { attributesOf, carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
-import { setSize, shrinkInSteps } from './data.ts';
+import { isLargeShrink, setSize, shrinkInSteps } from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
-import type { AttributeChanges, Attributes, Caller, Timestamp, XattrMode } from './filesystem.ts';
+import type { AttributeChanges, Attributes, Caller, MaybePromise, Timestamp, XattrMode } from './filesystem.ts';
 import { killPrivileges } from './privileges.ts';
 
-export function setAttributes(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): Attributes {
-  if (isEmpty(changes)) return attributesOf(context, getInode(context.engine.reader, number));
+export function setAttributes(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes> {
+  const before = getInode(context.engine.reader, number);
+  if (isEmpty(changes) || carriedOut(context, caller) !== undefined) return attributesOf(context, before);
   checkWritable(context);
   if (changes.size !== undefined) {
-    const inode = getInode(context.engine.reader, number);
-    if (isDirectory(inode.mode)) throw new FsError('EISDIR');
-    if (!isRegular(inode.mode)) throw new FsError('EINVAL');
-    if (changes.size < inode.size) shrinkInSteps(context, number, changes.size);
+    if (isDirectory(before.mode)) throw new FsError('EISDIR');
+    if (!isRegular(before.mode)) throw new FsError('EINVAL');
+    if (isLargeShrink(before, changes.size)) return shrinkInSteps(context, number, changes.size).then(() => change(context, number, changes, caller));
   }
+  return change(context, number, changes, caller);
+}
+
+function change(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): Attributes {
   let freed: BlockId[] = [];
   const inode = context.engine.transact(caller, (tx) => {
     const inode = getInode(tx, number);

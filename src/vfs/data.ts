@@ -2,7 +2,7 @@
 import { FsError } from '../base/errors.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import { BlockReferences, chunksFrom, mappings, replaceRange } from '../metadata/extents.ts';
+import { BlockReferences, chunksFrom, lastChunks, mappings, replaceRange } from '../metadata/extents.ts';
 import type { Mapping } from '../metadata/extents.ts';
 import type { Transaction } from '../metadata/engine.ts';
 import { INODE_FLAG, decodeInode, keys } from '../metadata/schema.ts';
@@ -66,6 +66,7 @@ export function write(context: VfsContext, number: InodeNumber, offset: number, 
   checkWritable(context);
   if (offset + data.length > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
   if (data.length === 0) return 0;
+  if (carriedOut(context, caller) !== undefined) return data.length;
   const crowded = context.compactor.hardCrowded(number, offset, data.length);
   if (crowded !== undefined) return crowded.then(() => write(context, number, offset, data, options, caller));
   // Small data rides in the log, unless too much of it waits for the workers already: their pace is the limit then.
@@ -140,8 +141,8 @@ function commitWrite(
 }
 
 /**
- * Sets the size inside a transaction. Bytes behind a smaller size are gone: a later growth reads zeros there. A file
- * with very many chunks shrinks in several transactions (see shrinkInSteps); this one does the last step.
+ * Sets the size inside a transaction; returns the blocks to drop from the pending ones afterwards. Bytes behind a smaller
+ * size are gone: a later growth reads zeros there. A large file has to go through shrinkInSteps before.
  */
 export function setSize(context: VfsContext, tx: Transaction, inode: Inode, size: number): BlockId[] {
   if (size > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
@@ -157,9 +158,10 @@ export function setSize(context: VfsContext, tx: Transaction, inode: Inode, size
 
 /** Makes holes of [from, to), visiting only chunks that exist; returns the change of allocated bytes. */
 function dropRange(tx: Transaction, references: BlockReferences, inode: InodeNumber, from: number, to: number): number {
+  if (to <= from) return 0;
   if (to - from <= FEW_CHUNKS * CHUNK) return replaceRange(tx, references, inode, { offset: from, bytes: to - from }, []);
   let delta = 0;
-  for (const chunk of chunksFrom(tx, inode, Math.floor(from / CHUNK), Number.MAX_SAFE_INTEGER)) {
+  for (const chunk of chunksFrom(tx, inode, Math.floor(from / CHUNK), Math.ceil(to / CHUNK) - Math.floor(from / CHUNK))) {
     const start = Math.max(from, chunk * CHUNK);
     const stop = Math.min(to, (chunk + 1) * CHUNK);
     if (start >= to) break;
@@ -168,31 +170,60 @@ function dropRange(tx: Transaction, references: BlockReferences, inode: InodeNum
   return delta;
 }
 
-/** Before a large truncation or removal: drops chunks from the end, a bounded number in each transaction. */
-export function shrinkInSteps(context: VfsContext, number: InodeNumber, size: number): void {
+/** True when a change of size touches more chunks than one transaction should. */
+export function isLargeShrink(inode: Inode, size: number): boolean {
+  return inode.size - size > CHUNKS_PER_TRANSACTION * CHUNK;
+}
+
+/** Before a large truncation or removal: drops chunks from the end, a bounded number in each turn of the event loop. */
+export async function shrinkInSteps(context: VfsContext, number: InodeNumber, size: number): Promise<void> {
   for (;;) {
-    const chunks = chunksFrom(context.engine.reader, number, Math.ceil(size / CHUNK), Number.MAX_SAFE_INTEGER);
-    if (chunks.length <= CHUNKS_PER_TRANSACTION) return;
-    const target = (chunks[chunks.length - CHUNKS_PER_TRANSACTION] as number) * CHUNK;
+    const chunks = lastChunks(context.engine.reader, number, Math.ceil(size / CHUNK), CHUNKS_PER_TRANSACTION);
+    const first = chunks.at(-1);
+    if (first === undefined || chunks.length < CHUNKS_PER_TRANSACTION) return;
     let freed: BlockId[] = [];
     context.engine.transact(null, (tx) => {
       const inode = getInode(tx, number);
-      freed = setSize(context, tx, inode, Math.min(inode.size, target));
+      freed = setSize(context, tx, inode, Math.min(inode.size, first * CHUNK));
       putInode(tx, inode);
     });
     for (const block of freed) context.pending.drop(block);
+    await new Promise((resolve) => { setImmediate(resolve); });
   }
 }
 
-export function fallocate(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): void {
+export function fallocate(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): MaybePromise<void> {
   checkWritable(context);
   if (offset + bytes > LIMITS.fileBytesMax) throw new FsError('EFBIG');
-  let freed: BlockId[] = [];
+  if (carriedOut(context, caller) !== undefined) return undefined;
+  const inode = getInode(context.engine.reader, number);
+  if (isDirectory(inode.mode)) throw new FsError('EISDIR');
+  if (!isRegular(inode.mode)) throw new FsError('ENODEV');
   if (mode === 'allocate' || mode === 'keepSize') context.space.admit(bytes);
+  else if (Math.min(bytes, inode.size - offset) > CHUNKS_PER_TRANSACTION * CHUNK) return punchInSteps(context, number, mode, offset, bytes, caller);
+  reallocate(context, number, mode, offset, bytes, caller);
+  return undefined;
+}
+
+/** Chunks that exist are visited, a bounded number in each transaction; the last one does what concerns the whole. */
+async function punchInSteps(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): Promise<void> {
+  const end = offset + bytes;
+  let at = offset;
+  for (;;) {
+    const chunks = chunksFrom(context.engine.reader, number, Math.floor(at / CHUNK), CHUNKS_PER_TRANSACTION);
+    const next = ((chunks.at(-1) ?? 0) + 1) * CHUNK;
+    if (chunks.length < CHUNKS_PER_TRANSACTION || next >= end) break;
+    reallocate(context, number, 'punchHole', at, next - at, caller);
+    at = next;
+    await new Promise((resolve) => { setImmediate(resolve); });
+  }
+  reallocate(context, number, mode, at, end - at, caller);
+}
+
+function reallocate(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): void {
+  let freed: BlockId[] = [];
   context.engine.transact(caller, (tx) => {
     const inode = getInode(tx, number);
-    if (isDirectory(inode.mode)) throw new FsError('EISDIR');
-    if (!isRegular(inode.mode)) throw new FsError('ENODEV');
     if (mode === 'punchHole' || mode === 'zeroRange' || mode === 'zeroRangeKeepSize') {
       const references = new BlockReferences();
       inode.allocatedBytes += dropRange(tx, references, number, offset, Math.min(offset + bytes, inode.size));
@@ -210,15 +241,21 @@ export function seek(context: VfsContext, number: InodeNumber, offset: number, w
   const inode = getInode(context.engine.reader, number);
   if (offset >= inode.size) throw new FsError('ENXIO');
   let at = offset;
-  for (const chunk of chunksFrom(context.engine.reader, number, Math.floor(offset / CHUNK), Number.MAX_SAFE_INTEGER)) {
-    if (what === 'hole' && chunk * CHUNK > at) return at;
-    for (const mapping of mappings(context.engine.reader, number, Math.max(at, chunk * CHUNK), (chunk + 1) * CHUNK - Math.max(at, chunk * CHUNK))) {
-      if (mapping.offset >= inode.size) break;
-      if (what === 'data') return Math.max(mapping.offset, offset);
-      if (mapping.offset > at) return at;
-      at = mapping.offset + mapping.bytes;
+  for (;;) {
+    const chunks = chunksFrom(context.engine.reader, number, Math.floor(at / CHUNK), CHUNKS_PER_TRANSACTION);
+    for (const chunk of chunks) {
+      if (what === 'hole' && chunk * CHUNK > at) return at;
+      const from = Math.max(at, chunk * CHUNK);
+      for (const mapping of mappings(context.engine.reader, number, from, (chunk + 1) * CHUNK - from)) {
+        if (mapping.offset >= inode.size) break;
+        if (what === 'data') return Math.max(mapping.offset, offset);
+        if (mapping.offset > at) return at;
+        at = mapping.offset + mapping.bytes;
+      }
+      if (what === 'hole' && at < Math.min((chunk + 1) * CHUNK, inode.size)) return at;
     }
-    if (what === 'hole' && at < Math.min((chunk + 1) * CHUNK, inode.size)) return at;
+    if (chunks.length < CHUNKS_PER_TRANSACTION || at >= inode.size) break;
+    at = Math.max(at, ((chunks.at(-1) as number) + 1) * CHUNK);
   }
   if (what === 'data') throw new FsError('ENXIO');
   return Math.min(at, inode.size);
@@ -252,12 +289,20 @@ export function copyRange(
   return length;
 }
 
-/** Frees an inode without names: extents, attributes, row. */
+/** Frees an inode without names: extents, attributes, row. A large file takes many turns of the event loop. */
 export function freeInode(context: VfsContext, number: InodeNumber, dropXattrs: (tx: Transaction, inode: Inode) => void): void {
+  context.orphans.delete(number);
   const row = context.engine.reader.get(keys.inode(number));
   if (row === undefined) return;
   const found = decodeInode(number, row);
-  if (isRegular(found.mode) && found.size > CHUNKS_PER_TRANSACTION * CHUNK) shrinkInSteps(context, number, 0);
+  if (isRegular(found.mode) && isLargeShrink(found, 0)) {
+    shrinkInSteps(context, number, 0).then(() => freeRest(context, number, dropXattrs)).catch((error: unknown) => {
+      context.logger.error({ err: error, inode: number }, 'a removed file could not be freed; the next mount tries again');
+    });
+  } else freeRest(context, number, dropXattrs);
+}
+
+function freeRest(context: VfsContext, number: InodeNumber, dropXattrs: (tx: Transaction, inode: Inode) => void): void {
   let freed: BlockId[] = [];
   context.engine.transact(null, (tx) => {
     const inode = getInode(tx, number);
@@ -267,5 +312,4 @@ export function freeInode(context: VfsContext, number: InodeNumber, dropXattrs: 
     tx.delete(keys.orphan(number));
   });
   for (const block of freed) context.pending.drop(block);
-  context.orphans.delete(number);
 }

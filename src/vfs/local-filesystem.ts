@@ -63,7 +63,7 @@ export class LocalFileSystem implements api.FileSystem {
     return attributesOf(this.#context, getInode(this.#context.engine.reader, inode));
   }
 
-  setAttributes(inode: InodeNumber, changes: api.AttributeChanges, caller: api.Caller): api.Attributes {
+  setAttributes(inode: InodeNumber, changes: api.AttributeChanges, caller: api.Caller): api.MaybePromise<api.Attributes> {
     return attributes.setAttributes(this.#context, inode, changes, caller);
   }
 
@@ -106,7 +106,7 @@ export class LocalFileSystem implements api.FileSystem {
     return namespace.link(this.#context, inode, parent, name, caller);
   }
 
-  create(parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean }, caller: api.Caller): api.Attributes {
+  create(parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean }, caller: api.Caller): api.MaybePromise<api.Attributes> {
     return namespace.create(this.#context, parent, name, options, caller);
   }
 
@@ -126,8 +126,8 @@ export class LocalFileSystem implements api.FileSystem {
     return this.#context.durability.sync();
   }
 
-  fallocate(inode: InodeNumber, mode: api.FallocateMode, offset: number, bytes: number, caller: api.Caller): void {
-    data.fallocate(this.#context, inode, mode, offset, bytes, caller);
+  fallocate(inode: InodeNumber, mode: api.FallocateMode, offset: number, bytes: number, caller: api.Caller): api.MaybePromise<void> {
+    return data.fallocate(this.#context, inode, mode, offset, bytes, caller);
   }
 
   seek(inode: InodeNumber, offset: number, what: 'data' | 'hole'): number {

@@ -7,9 +7,9 @@ import { FIRST_COOKIE, PRESENT, decodeListing, encodeEntry, encodeListing, keys,
 import type { Entry, Inode } from '../metadata/schema.ts';
 import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
-import { setSize, shrinkInSteps } from './data.ts';
+import { isLargeShrink, setSize, shrinkInSteps } from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
-import type { Attributes, Caller, DirectoryEntry, RenameMode } from './filesystem.ts';
+import type { Attributes, Caller, DirectoryEntry, MaybePromise, RenameMode } from './filesystem.ts';
 import { killPrivileges } from './privileges.ts';
 
 const SET_GID = 0o2000;
@@ -86,7 +86,7 @@ function newInode(number: InodeNumber, directory: Inode, made: NewInode, caller:
 
 export function create(
   context: VfsContext, parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean }, caller: Caller,
-): Attributes {
+): MaybePromise<Attributes> {
   checkName(name);
   const entry = findEntry(context.engine.reader, parent, name);
   if (entry === undefined || (options.exclusive && !caller.resent)) {
@@ -97,18 +97,21 @@ export function create(
   const inode = getInode(context.engine.reader, entry.inode);
   if (isDirectory(inode.mode)) throw new FsError('EISDIR');
   if (!options.truncate || !isRegular(inode.mode) || done !== undefined) return attributesOf(context, inode);
-  shrinkInSteps(context, entry.inode, 0);
+  return isLargeShrink(inode, 0) ? shrinkInSteps(context, entry.inode, 0).then(() => empty(context, entry.inode, caller)) : empty(context, entry.inode, caller);
+}
+
+function empty(context: VfsContext, number: InodeNumber, caller: Caller): Attributes {
   let freed: BlockId[] = [];
-  const truncated = context.engine.transact(caller, (tx) => {
-    const fresh = getInode(tx, entry.inode);
-    freed = setSize(context, tx, fresh, 0);
-    killPrivileges(tx, fresh, { modeBits: caller.uid !== 0 });
-    fresh.modified = fresh.changed = now();
-    putInode(tx, fresh);
-    return fresh;
+  const inode = context.engine.transact(caller, (tx) => {
+    const inode = getInode(tx, number);
+    freed = setSize(context, tx, inode, 0);
+    killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
+    inode.modified = inode.changed = now();
+    putInode(tx, inode);
+    return inode;
   });
   for (const block of freed) context.pending.drop(block);
-  return attributesOf(context, truncated);
+  return attributesOf(context, inode);
 }
 
 /** O_TMPFILE: an orphan from birth; a link makes it an ordinary file. */

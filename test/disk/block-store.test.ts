@@ -46,7 +46,7 @@ async function expectBlock(store: BlockStore, put: BlockPut): Promise<void> {
 }
 
 function segmentFiles(): string[] {
-  return fs.readdirSync(join(directory, 'blocks')).sort();
+  return fs.readdirSync(join(directory, 'blocks')).toSorted();
 }
 
 function bytesOnDisk(): number {

@@ -61,7 +61,7 @@ async function connect(epoch = 1): Promise<WorkerConnection> {
   return connection;
 }
 
-function id(lo: number, hi = 7): BlockId {
+function blockOf(lo: number, hi = 7): BlockId {
   return { hi, lo };
 }
 
@@ -79,7 +79,7 @@ test('every message and reply arrives as it was sent', async () => {
     getBlock: (request) => (see(request), { blockBytes: 20_000, checksums: Uint32Array.of(1, 0xffff_ffff), data: Buffer.alloc(20_000, 9) }),
     deleteBlocks: (request) => (see(request), {}),
     hasBlocks: (request) => (see(request), { present: Buffer.from([1, 0]) }),
-    listBlocks: (request) => (see(request), { blocks: [{ id: id(1), bytes: 5 }] }),
+    listBlocks: (request) => (see(request), { blocks: [{ id: blockOf(1), bytes: 5 }] }),
     syncBlocks: () => ({}),
     appendLog: (request) => (see({ ...request, records: Buffer.concat(request.records).toString() }), { last: request.last }),
     trimLog: (request) => (see(request), {}),
@@ -95,21 +95,21 @@ test('every message and reply arrives as it was sent', async () => {
   expect(await connection.request('hello', { volume: VOLUME, epoch: 9 as DriverEpoch })).toEqual(hello());
 
   const data = [Buffer.alloc(16_384, 'a'), Buffer.alloc(5, 'b')];
-  await connection.request('putBlocks', { blocks: [{ id: id(1), checksums: Uint32Array.of(1, 2), data }, { id: id(2), checksums: Uint32Array.of(3), data: [Buffer.from('x')] }] });
+  await connection.request('putBlocks', { blocks: [{ id: blockOf(1), checksums: Uint32Array.of(1, 2), data }, { id: blockOf(2), checksums: Uint32Array.of(3), data: [Buffer.from('x')] }] });
   expect(seen.pop()).toEqual({ blocks: [
-    { id: id(1), checksums: Uint32Array.of(1, 2), data: 'a'.repeat(16_384) + 'bbbbb' },
-    { id: id(2), checksums: Uint32Array.of(3), data: 'x' },
+    { id: blockOf(1), checksums: Uint32Array.of(1, 2), data: 'a'.repeat(16_384) + 'bbbbb' },
+    { id: blockOf(2), checksums: Uint32Array.of(3), data: 'x' },
   ] });
-  const pieces = await connection.request('getBlock', { id: id(0xffff_ffff, 0xffff_fffe), firstPiece: 1, pieceCount: 2 });
-  expect(seen.pop()).toEqual({ id: id(0xffff_ffff, 0xffff_fffe), firstPiece: 1, pieceCount: 2 });
+  const pieces = await connection.request('getBlock', { id: blockOf(0xffff_ffff, 0xffff_fffe), firstPiece: 1, pieceCount: 2 });
+  expect(seen.pop()).toEqual({ id: blockOf(0xffff_ffff, 0xffff_fffe), firstPiece: 1, pieceCount: 2 });
   expect(pieces).toEqual({ blockBytes: 20_000, checksums: Uint32Array.of(1, 0xffff_ffff), data: Buffer.alloc(20_000, 9) });
-  await connection.request('deleteBlocks', { ids: [id(1), id(2)] });
-  expect(seen.pop()).toEqual({ ids: [id(1), id(2)] });
-  expect((await connection.request('hasBlocks', { ids: [id(3)] })).present).toEqual(Buffer.from([1, 0]));
-  expect((await connection.request('listBlocks', { after: null, limit: 4 })).blocks).toEqual([{ id: id(1), bytes: 5 }]);
+  await connection.request('deleteBlocks', { ids: [blockOf(1), blockOf(2)] });
+  expect(seen.pop()).toEqual({ ids: [blockOf(1), blockOf(2)] });
+  expect((await connection.request('hasBlocks', { ids: [blockOf(3)] })).present).toEqual(Buffer.from([1, 0]));
+  expect((await connection.request('listBlocks', { after: null, limit: 4 })).blocks).toEqual([{ id: blockOf(1), bytes: 5 }]);
   expect(seen.pop()).toEqual({ after: null, limit: 4 });
-  await connection.request('listBlocks', { after: id(0), limit: 4 });
-  expect(seen.pop()).toEqual({ after: id(0), limit: 4 });
+  await connection.request('listBlocks', { after: blockOf(0), limit: 4 });
+  expect(seen.pop()).toEqual({ after: blockOf(0), limit: 4 });
   expect(await connection.request('syncBlocks', {})).toEqual({});
   expect(await connection.request('appendLog', { first: 2 ** 40 as Sequence, last: 2 ** 40 + 1 as Sequence, epoch: 9 as DriverEpoch, records: [Buffer.from('one'), Buffer.from('two')] })).toEqual({ last: 2 ** 40 + 1 });
   expect(seen.pop()).toEqual({ first: 2 ** 40, last: 2 ** 40 + 1, epoch: 9, records: 'onetwo' });
@@ -149,7 +149,7 @@ test('a refusal keeps its code, an unforeseen failure becomes internal and is lo
     syncBlocks: async () => { throw new Error('boom'); },
   });
   const connection = await connect();
-  await expect(connection.request('getBlock', { id: id(1), firstPiece: 0, pieceCount: 1 })).rejects.toMatchObject({ name: 'WorkerError', code: 'notFound', message: 'block 7 is not here' });
+  await expect(connection.request('getBlock', { id: blockOf(1), firstPiece: 0, pieceCount: 1 })).rejects.toMatchObject({ name: 'WorkerError', code: 'notFound', message: 'block 7 is not here' });
   await expect(connection.request('syncBlocks', {})).rejects.toMatchObject({ code: 'internal' });
   expect(logged.join()).toContain('boom');
 });
@@ -166,10 +166,10 @@ test('large bodies both ways, far beyond what a socket holds, arrive whole', asy
   const connection = await connect();
   const checksums = new Uint32Array(64);
   const requests = Array.from({ length: 100 }, (_, index) =>
-    connection.request('putBlocks', { blocks: [{ id: id(index), checksums, data: [Buffer.alloc(LIMITS.blockBytesMax / 2, 1), Buffer.alloc(LIMITS.blockBytesMax / 2, index)] }] }));
+    connection.request('putBlocks', { blocks: [{ id: blockOf(index), checksums, data: [Buffer.alloc(LIMITS.blockBytesMax / 2, 1), Buffer.alloc(LIMITS.blockBytesMax / 2, index)] }] }));
   await Promise.all(requests);
   expect(sum).toBe(4950);
-  const replies = await Promise.all(Array.from({ length: 100 }, (_, index) => connection.request('getBlock', { id: id(1), firstPiece: index, pieceCount: 64 })));
+  const replies = await Promise.all(Array.from({ length: 100 }, (_, index) => connection.request('getBlock', { id: blockOf(1), firstPiece: index, pieceCount: 64 })));
   for (const [index, { data }] of replies.entries()) expect(data.equals(Buffer.alloc(LIMITS.blockBytesMax, index))).toBe(true);
 });
 
@@ -256,7 +256,7 @@ test('a message larger than a frame is refused before it is sent, and the channe
   serve({ statistics: () => STATISTICS });
   const connection = await connect();
   await expect(connection.request('appendLog', { first: 1 as Sequence, last: 1 as Sequence, epoch: 1 as DriverEpoch, records: [Buffer.alloc(LIMITS.frameBodyBytesMax + 1)] })).rejects.toThrow(RangeError);
-  await expect(connection.request('deleteBlocks', { ids: Array.from({ length: 100_000 }, () => id(1)) })).rejects.toThrow(RangeError);
+  await expect(connection.request('deleteBlocks', { ids: Array.from({ length: 100_000 }, () => blockOf(1)) })).rejects.toThrow(RangeError);
   expect(await connection.request('statistics', {})).toEqual(STATISTICS);
 });
 

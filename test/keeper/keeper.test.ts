@@ -53,9 +53,9 @@ describe('a keeper', () => {
     await first.unmount('clean');
     await first.finished;
     await fixture.keeper().start();
-    expect(fixture.driverStarts().map(({ epoch, sameBoot, session }) => ({ epoch, sameBoot, session }))).toEqual([
-      { epoch: 1, sameBoot: true, session: undefined },
-      { epoch: 2, sameBoot: true, session: undefined },
+    expect(fixture.driverStarts().map(({ epoch, mountEpoch, session }) => ({ epoch, mountEpoch, session }))).toEqual([
+      { epoch: 1, mountEpoch: 1, session: undefined },
+      { epoch: 2, mountEpoch: 2, session: undefined },
     ]);
   });
 
@@ -71,7 +71,7 @@ describe('a keeper', () => {
     process.kill(pid as number, 'SIGKILL');
     await until(() => fixture.driverStarts().length === 2);
     await keeper.sync();
-    expect(fixture.driverStarts()[1]).toMatchObject({ epoch: 2, session: 'negotiated', sameBoot: true });
+    expect(fixture.driverStarts()[1]).toMatchObject({ epoch: 2, mountEpoch: 1, session: 'negotiated' });
     expect((await keeper.status()).processes[1]).toMatchObject({ role: 'driver', state: 'ready', restarts: 1 });
     expect(fixture.kernel.calls.filter((call) => call === 'mount')).toHaveLength(1);
   });

@@ -50,7 +50,7 @@ function range(from: number, to: number): number[] {
 }
 
 function files(): string[] {
-  return fs.readdirSync(directory).sort();
+  return fs.readdirSync(directory).toSorted();
 }
 
 async function reopen(log: LogFile): Promise<LogFile> {
@@ -101,6 +101,16 @@ test('a record larger than a segment gets a segment of its own', async () => {
   append(log, 5, 6);
   log = await reopen(log);
   expect(sequences(log)).toEqual(range(1, 6));
+});
+
+test('a first record larger than a segment is found again', async () => {
+  let log = openLog();
+  append(log, 1, 1, { bytes: 5 * SEGMENT });
+  append(log, 2, 3);
+  for (let times = 0; times < 2; times++) {
+    log = await reopen(log);
+    expect(sequences(log)).toEqual([1, 2, 3]);
+  }
 });
 
 test('a torn tail ends the log, and what lay behind it never comes back', async () => {

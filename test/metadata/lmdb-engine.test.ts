@@ -17,7 +17,7 @@ describe('the LMDB engine', () => {
   let replayed: ReplayedData[];
   const openEngine = (epoch: number): Promise<LmdbEngine> => {
     replayed = [];
-    return LmdbEngine.open({ directory, epoch: epoch as DriverEpoch }, (data) => replayed.push(data));
+    return LmdbEngine.open({ directory, epoch: epoch as DriverEpoch, mountEpoch: 1 as DriverEpoch }, (data) => replayed.push(data));
   };
 
   beforeEach(async () => {

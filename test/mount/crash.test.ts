@@ -21,12 +21,14 @@ async function underLoad(mount: TestMount, name: string, disturb: () => Promise<
   const loads = LOADS.map((index) =>
     mount.run(process.execPath, [script, 'run', mount.path(`${name}-${index}`), journal(mount, `${name}-${index}`), '600', String(SEED + index)], { timeoutMs: 540_000 }),
   );
-  await until('the loads have begun', async () => (await readdir(mount.mountpoint)).filter((entry) => entry.startsWith(`${name}-`)).length === LOADS.length);
-  await delay(500);
-  await disturb();
-  await delay(500);
-  for (const pid of mount.processes()) {
-    if (!mount.serving().includes(pid)) stopLoad(pid);
+  try {
+    await until('the loads have begun', async () => (await readdir(mount.mountpoint)).filter((entry) => entry.startsWith(`${name}-`)).length === LOADS.length);
+    await delay(500);
+    await disturb();
+    await delay(500);
+  } finally {
+    const serving = mount.serving();
+    for (const pid of mount.processes().filter((candidate) => !serving.includes(candidate))) stopLoad(pid);
   }
   return Promise.all(loads);
 }
@@ -43,8 +45,17 @@ async function verify(mount: TestMount, name: string): Promise<void> {
   for (const index of LOADS) await mount.script('load.mjs', ['verify', mount.path(`${name}-${index}`), journal(mount, `${name}-${index}`)], { timeoutMs: 60_000 });
 }
 
+/** What the loads before left, whatever has happened since. */
+async function verifyEarlier(mount: TestMount): Promise<void> {
+  for (const name of (await readdir(mount.root)).filter((entry) => entry.startsWith('journal-')).map((entry) => entry.slice('journal-'.length))) {
+    await mount.script('load.mjs', ['verify', mount.path(name), join(mount.root, `journal-${name}`)], { timeoutMs: 60_000 });
+  }
+}
+
 async function killRepeatedly(mount: TestMount, role: Role, times: number): Promise<void> {
   for (let count = 0; count < times; count++) {
+    // A process that is killed often is started again after a growing pause.
+    await until(`a ${role} to kill`, async () => (await mount.pids(role)).length > 0);
     await mount.kill(role, (SEED + count * 7) % 3);
     await delay(PAUSE_MS);
   }
@@ -54,7 +65,7 @@ const noErrors = LOADS.map(() => ({ code: 0, stderr: '' }));
 
 /** How loads that nothing should have disturbed have ended; each has done something. */
 function endings(results: readonly RunResult[]): { code: number; stderr: string }[] {
-  for (const { code, stdout } of results) if (code === 0) expect(parseInt(stdout, 10)).toBeGreaterThan(100);
+  for (const { code, stdout } of results) if (code === 0) expect(parseInt(stdout, 10)).toBeGreaterThanOrEqual(20);
   return results.map(({ code, stderr }) => ({ code, stderr }));
 }
 
@@ -63,7 +74,7 @@ describeOnMount('a crash', { faults: true }, (mount) => {
     const results = await underLoad(mount(), 'workers', () => killRepeatedly(mount(), 'worker', KILLS));
     expect(endings(results)).toEqual(noErrors);
     await verify(mount(), 'workers');
-    await mount().untilHealthy();
+    await mount().untilReady();
     expect((await mount().status()).processes.reduce((sum, entry) => sum + entry.restarts, 0)).toBeGreaterThanOrEqual(KILLS);
   });
 
@@ -77,7 +88,7 @@ describeOnMount('a crash', { faults: true }, (mount) => {
     });
     expect(endings(results)).toEqual(noErrors);
     await verify(mount(), 'both');
-    await mount().untilHealthy();
+    await mount().untilReady();
   });
 
   it('of the driver under load is a pause', { timeout: 180_000 }, async () => {
@@ -90,7 +101,7 @@ describeOnMount('a crash', { faults: true }, (mount) => {
     expect(endings(results)).toEqual(noErrors);
     expect((await mount().status()).processes.find((entry) => entry.role === 'driver')?.restarts).toBeGreaterThanOrEqual(5);
     await verify(mount(), 'driver');
-    await mount().untilHealthy();
+    await mount().untilReady();
   });
 
   it('of everything loses nothing that was acknowledged', { timeout: 180_000 }, async () => {
@@ -102,8 +113,8 @@ describeOnMount('a crash', { faults: true }, (mount) => {
       await mount().mount();
       await verify(mount(), name);
     }
-    for (const name of ['workers', 'both', 'driver']) await verify(mount(), name);
-    await mount().untilHealthy();
+    await verifyEarlier(mount());
+    await mount().untilReady();
   });
 
   it('of the keeper ends the rest within seconds, and the next mount has it all', { timeout: 120_000 }, async () => {
@@ -114,7 +125,7 @@ describeOnMount('a crash', { faults: true }, (mount) => {
     });
     await mount().mount();
     await verify(mount(), 'keeper');
-    await mount().untilHealthy();
+    await mount().untilReady();
   });
 
   it('that takes the driver\'s database with it loses nothing that was synced', { timeout: 180_000 }, async () => {
@@ -124,7 +135,8 @@ describeOnMount('a crash', { faults: true }, (mount) => {
     await mount().killEverything();
     await rm(join(mount().volume, 'driver'), { recursive: true });
     await mount().mount();
-    for (const name of ['rebuilt', 'workers', 'everything3']) await verify(mount(), name);
-    await mount().untilHealthy();
+    await verify(mount(), 'rebuilt');
+    await verifyEarlier(mount());
+    await mount().untilReady();
   });
 });

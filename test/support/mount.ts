@@ -168,15 +168,15 @@ export class TestMount {
     return findMount(this.mountpoint) !== undefined;
   }
 
-  /** Waits until all processes are ready and every block has its copies. */
-  async untilHealthy(timeoutMs = 30_000): Promise<void> {
+  /** Waits until all processes are ready. Blocks that were written while disks were away may still lack copies. */
+  async untilReady(timeoutMs = 30_000): Promise<void> {
     let last = '';
-    await until('a healthy mount', async () => {
+    await until('a mount with all its processes', async () => {
       const status = await this.status().catch((error: unknown) => String(error));
       last = typeof status === 'string' ? status : `${status.health}: ${status.problems.join('; ')}`;
-      return typeof status !== 'string' && status.health === 'good';
+      return typeof status !== 'string' && status.processes.every((entry) => entry.state === 'ready');
     }, timeoutMs).catch((cause: unknown) => {
-      throw new Error(`the mount is not healthy: ${last}`, { cause });
+      throw new Error(`not all processes are ready: ${last}`, { cause });
     });
   }
 

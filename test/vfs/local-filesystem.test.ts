@@ -5,7 +5,7 @@ import { ROOT_INODE } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { mappings } from '../../src/metadata/extents.ts';
 import { FsError } from '../../src/base/errors.ts';
-import type { DirectoryEntry } from '../../src/vfs/filesystem.ts';
+import type { Attributes, Caller, DirectoryEntry } from '../../src/vfs/filesystem.ts';
 import { PLAIN_WRITE, openHarness } from '../support/vfs-harness.ts';
 import type { Harness } from '../support/vfs-harness.ts';
 
@@ -16,8 +16,9 @@ describe('the local file system', () => {
   beforeEach(async () => { harness = await openHarness(); });
   afterEach(() => harness.end());
 
-  const create = (text: string, parent = ROOT_INODE): InodeNumber =>
-    harness.fs.create(parent, name(text), { mode: 0o100644, exclusive: true, truncate: false }, harness.caller()).inode;
+  const createAs = (text: string, parent: InodeNumber, caller: Caller): Attributes =>
+    harness.fs.create(parent, name(text), { mode: 0o100644, exclusive: true, truncate: false }, caller) as Attributes;
+  const create = (text: string, parent = ROOT_INODE): InodeNumber => createAs(text, parent, harness.caller()).inode;
   const makeDirectory = (text: string, parent = ROOT_INODE): InodeNumber => harness.fs.makeDirectory(parent, name(text), 0o755, harness.caller()).inode;
   const write = async (inode: InodeNumber, offset: number, data: Buffer): Promise<number> => harness.fs.write(inode, offset, data, PLAIN_WRITE, harness.caller());
   const read = async (inode: InodeNumber, offset: number, bytes: number): Promise<Buffer> => Buffer.concat(await harness.fs.read(inode, offset, bytes));
@@ -77,6 +78,23 @@ describe('the local file system', () => {
     harness.fs.forget(file);
     await harness.context.durability.stop();
     expect(harness.blocks.stored.size).toBe(0);
+  });
+
+  it('shrinks, punches and frees files of thousands of chunks in bounded steps', async () => {
+    const file = create('f');
+    const chunk = 1024 * 1024;
+    for (let index = 0; index < 1500; index++) await write(file, index * chunk * 2 + 5, Buffer.from('data'));
+    expect(harness.fs.getAttributes(file).blocks).toBeGreaterThan(0);
+    await harness.fs.fallocate(file, 'punchHole', 1, 1400 * chunk * 2, harness.caller());
+    expect(harness.fs.seek(file, 0, 'data')).toBe(1400 * chunk * 2 + 5);
+    await harness.fs.setAttributes(file, { size: 1450 * chunk * 2 }, harness.caller());
+    await harness.fs.setAttributes(file, { size: 3000 * chunk }, harness.caller());
+    expect(codeOf(() => harness.fs.seek(file, 1450 * chunk * 2, 'data'))).toBe('ENXIO');
+    for (let index = 0; index < 1500; index++) await write(file, index * chunk * 2 + 5, Buffer.from('data'));
+    harness.fs.unlink(ROOT_INODE, name('f'), harness.caller());
+    harness.fs.forget(file);
+    while (harness.engine.inodeCount > 1) await new Promise((resolve) => { setImmediate(resolve); });
+    expect(harness.context.pending.bytes).toBe(0);
   });
 
   it('finds data and holes', async () => {
@@ -170,7 +188,7 @@ describe('the local file system', () => {
     const directory = makeDirectory('d');
     harness.fs.setAttributes(directory, { mode: 0o2775, gid: 50 }, harness.caller());
     const caller = harness.caller({ uid: 7, gid: 8 });
-    expect(harness.fs.create(directory, name('f'), { mode: 0o100644, exclusive: true, truncate: false }, caller)).toMatchObject({ uid: 7, gid: 50 });
+    expect(createAs('f', directory, caller)).toMatchObject({ uid: 7, gid: 50 });
     expect(harness.fs.makeDirectory(directory, name('sub'), 0o755, harness.caller({ uid: 7, gid: 8 }))).toMatchObject({ gid: 50, mode: 0o042755 });
   });
 
@@ -193,19 +211,19 @@ describe('the local file system', () => {
 
   it('has a successor that sees all that was acknowledged, and does nothing twice', async () => {
     const caller = harness.caller();
-    const made = harness.fs.create(ROOT_INODE, name('f'), { mode: 0o100644, exclusive: true, truncate: false }, caller);
+    const made = createAs('f', ROOT_INODE, caller);
     await write(made.inode, 0, Buffer.from('small data'));
     await write(made.inode, 1 << 20, Buffer.alloc(100_000, 4));
     harness.fs.unlink(ROOT_INODE, name('f'), harness.caller());
     const again = harness.caller();
-    harness.fs.create(ROOT_INODE, name('g'), { mode: 0o100644, exclusive: true, truncate: false }, again);
+    createAs('g', ROOT_INODE, again);
     harness = await harness.successor();
     harness.fs.recoverOrphans({ free: false });
     expect((await read(made.inode, 0, 10)).toString()).toBe('small data');
     expect((await read(made.inode, 1 << 20, 200_000)).equals(Buffer.alloc(100_000, 4))).toBe(true);
-    const replayed = harness.fs.create(ROOT_INODE, name('g'), { mode: 0o100644, exclusive: true, truncate: false }, { ...again, resent: true });
+    const replayed = createAs('g', ROOT_INODE, { ...again, resent: true });
     expect(replayed.inode).toBe(harness.fs.lookup(ROOT_INODE, name('g')).inode);
-    expect(codeOf(() => harness.fs.create(ROOT_INODE, name('g'), { mode: 0o100644, exclusive: true, truncate: false }, harness.caller()))).toBe('EEXIST');
+    expect(codeOf(() => createAs('g', ROOT_INODE, harness.caller()))).toBe('EEXIST');
     harness.fs.forget(made.inode);
     expect(harness.engine.inodeCount).toBe(2);
   });

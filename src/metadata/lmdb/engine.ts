@@ -14,12 +14,13 @@ import { FsError } from '../../base/errors.ts';
 import type { BlockId, DriverEpoch, InodeNumber, Sequence } from '../../base/ids.ts';
 import { LogFile } from '../../log/log-file.ts';
 import { decodeOperations, encodeRecord } from '../../log/record.ts';
-import type { Operation } from '../../log/record.ts';
+import type { Operation, RecordHeader } from '../../log/record.ts';
 import type { Cause, MetadataEngine, Reader, Row, Transaction } from '../engine.ts';
 import { decodeNumber, encodeNumber, isInodeKey, keys } from '../schema.ts';
 
 /** Rows of the database itself, below every schema key: never logged. */
 const APPLIED_SEQUENCE = Buffer.from('\0applied');
+const RESULTS_MAX = 16_384;
 const INODE_COUNT = Buffer.from('\0inodes');
 
 /** A journal record that carried small data which may not be on the workers yet. */
@@ -34,6 +35,8 @@ export interface LmdbEngineOptions {
   /** Where the journal lies; need not survive the machine, must survive the process. Default: below `directory`. */
   readonly journalDirectory?: string;
   readonly epoch: DriverEpoch;
+  /** Epoch of the first driver of this mount: requests of former mounts had the same numbers, their results do not count. Default: `epoch`. */
+  readonly mountEpoch?: DriverEpoch;
   /** Changes after which the open LMDB transaction is committed without waiting for an idle moment. */
   readonly batchOperationsMax?: number;
 }
@@ -42,6 +45,7 @@ export class LmdbEngine implements MetadataEngine {
   readonly #directory: string;
   readonly #journalDirectory: string;
   readonly #epoch: DriverEpoch;
+  readonly #mountEpoch: DriverEpoch;
   readonly #batchOperationsMax: number;
   readonly #db: RootDatabase<Buffer, Buffer>;
   readonly #journal: LogFile;
@@ -60,6 +64,7 @@ export class LmdbEngine implements MetadataEngine {
     this.#directory = options.directory;
     this.#journalDirectory = options.journalDirectory ?? join(options.directory, 'journal');
     this.#epoch = options.epoch;
+    this.#mountEpoch = options.mountEpoch ?? options.epoch;
     this.#batchOperationsMax = options.batchOperationsMax ?? 4096;
     this.#db = db;
     this.#journal = journal;
@@ -219,11 +224,12 @@ export class LmdbEngine implements MetadataEngine {
       const shared = this.#db.getBinaryFast(key as never) as Buffer | undefined;
       return shared === undefined ? undefined : shared.subarray(0, shared.length);
     },
-    range: (start, end, limit) => {
+    range: (start, end, limit, direction = 'forward') => {
       const rows: Row[] = [];
-      for (const { key, value } of this.#db.getRange({ start: start as never, end: end as never, limit })) {
-        rows.push([Buffer.from(key as Buffer), Buffer.from(value)]);
-      }
+      const bounds = direction === 'forward'
+        ? { start: start as never, end: end as never, limit }
+        : { start: end as never, end: start as never, reverse: true, exclusiveStart: true, inclusiveEnd: true, limit };
+      for (const { key, value } of this.#db.getRange(bounds)) rows.push([Buffer.from(key as Buffer), Buffer.from(value)]);
       return rows;
     },
   };
@@ -237,7 +243,7 @@ export class LmdbEngine implements MetadataEngine {
       requestLo: cause === null ? 0 : cause.requestLo,
       result: transaction.resultInode,
     }, transaction.operations);
-    assert(record.length <= LIMITS.logRecordBytesMax, `a transaction of ${record.length} bytes is larger than a log record may be`);
+    if (record.length > LIMITS.logRecordBytesMax) throw new FsError('EIO', `a transaction of ${record.length} bytes; a log record may have ${LIMITS.logRecordBytesMax}`);
     try {
       this.#journal.append([record], sequence, sequence, this.#epoch);
     } catch (error) {
@@ -264,12 +270,22 @@ export class LmdbEngine implements MetadataEngine {
 
   #replay(onData: (data: ReplayedData) => void): void {
     for (const { header, bytes, offset } of this.#journal.scan(this.#journal.firstSequence)) {
-      if (header.requestHi !== 0 || header.requestLo !== 0) this.#committed.set(`${header.requestHi}:${header.requestLo}`, header.result);
+      if (header.epoch >= this.#mountEpoch && (header.requestHi !== 0 || header.requestLo !== 0)) this.#remember(header);
       this.#applyOperations(decodeOperations(bytes, offset), onData, header.sequence);
       if (header.sequence > this.#sequence) this.#sequence = header.sequence;
     }
     assert(this.#journal.lastSequence === 0 || this.#journal.lastSequence === this.#sequence, `the journal ends at ${this.#journal.lastSequence}, the rows at ${this.#sequence}`);
     this.commitBatch();
+  }
+
+  /** Of many, the last are kept: what is not answered yet is not old. */
+  #remember(header: RecordHeader): void {
+    this.#committed.set(`${header.requestHi}:${header.requestLo}`, header.result);
+    if (this.#committed.size <= RESULTS_MAX) return;
+    for (const oldest of this.#committed.keys()) {
+      this.#committed.delete(oldest);
+      break;
+    }
   }
 
   #applyOperations(operations: Iterable<Operation>, onData: ((data: ReplayedData) => void) | undefined, sequence: Sequence): void {
@@ -318,8 +334,8 @@ class BufferedTransaction implements Transaction {
     return this.#reader.get(key);
   }
 
-  range(start: Buffer, end: Buffer, limit: number): Row[] {
-    return this.#reader.range(start, end, limit);
+  range(start: Buffer, end: Buffer, limit: number, direction?: 'forward' | 'backward'): Row[] {
+    return this.#reader.range(start, end, limit, direction);
   }
 
   put(key: Buffer, value: Buffer): void {

@@ -1,0 +1,65 @@
+// Whether the driver's database is to be believed: it is never flushed while it is used, so a power cut may spoil it.
+//
+//   TRUST  in the database's directory, one line: "clean", or the boot id of the machine while it is in use
+//
+// "clean" is written when the closed database is on the disk, and replaced, durably, before it is touched again. While
+// it is in use, the same boot id means that no power cut came between: what the kernel has is what was written.
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const CLEAN = 'clean';
+
+export class DatabaseTrust {
+  readonly #directory: string;
+  readonly #file: string;
+  readonly #bootId: string;
+
+  constructor(directory: string, bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()) {
+    this.#directory = directory;
+    this.#file = join(directory, 'TRUST');
+    this.#bootId = bootId;
+  }
+
+  isTrusted(): boolean {
+    try {
+      const text = readFileSync(this.#file, 'utf8').trim();
+      return text === CLEAN || text === this.#bootId;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Before the first change: from now on it is to be believed on this boot only. */
+  claim(): void {
+    this.#write(this.#bootId);
+  }
+
+  /** Before it is erased or rebuilt: not to be believed until `claim`. */
+  withdraw(): void {
+    rmSync(this.#file, { force: true });
+    this.#flushDirectory();
+  }
+
+  /** After it was closed and flushed. */
+  markClean(): void {
+    this.#write(CLEAN);
+  }
+
+  #write(text: string): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    const temporary = `${this.#file}.new`;
+    writeFileSync(temporary, `${text}\n`, { mode: 0o600, flush: true });
+    renameSync(temporary, this.#file);
+    this.#flushDirectory();
+  }
+
+  #flushDirectory(): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    const fd = openSync(this.#directory, 'r');
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
