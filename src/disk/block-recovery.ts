@@ -1,5 +1,6 @@
 // Opens the blocks of a disk: takes the index at its word, or makes it anew from the segments.
 import fs from 'node:fs';
+import { uptime } from 'node:os';
 import type { Uuid } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { BlockClass } from './block-format.ts';
@@ -21,6 +22,9 @@ export interface OpenBlocksOptions {
   readonly trusted: boolean;
   readonly log: Logger;
 }
+
+/** The clock may have been set since the boot; a sync too many costs next to nothing. */
+const CLOCK_SLACK_MS = 24 * 60 * 60 * 1000;
 
 /** FormatError when a segment is of another volume or a newer version. */
 export async function openBlocks(options: OpenBlocksOptions): Promise<{ index: BlockIndex; segments: SegmentSet }> {
@@ -55,11 +59,15 @@ async function openTrusted(options: OpenBlocksOptions): Promise<BlockIndex | und
 function adopt(index: BlockIndex, options: OpenBlocksOptions): { index: BlockIndex; segments: SegmentSet } {
   const segments = new SegmentSet({ directory: options.segmentDirectory, volume: options.volume, segmentBytes: options.segmentBytes });
   const known = new Set<number>();
+  const bootMs = Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
   for (const row of index.segments()) {
     known.add(row.number);
     const segment = segments.add(row);
+    const { size, mtimeMs } = fs.statSync(segment.path);
     // What lies behind was never acknowledged.
-    if (fs.statSync(segment.path).size > row.end) fs.truncateSync(segment.path, row.end);
+    if (size > row.end) fs.truncateSync(segment.path, row.end);
+    // What was written before this boot is on the disk or lost; what was written since may be in memory only.
+    if (mtimeMs > bootMs) segments.markUnsynced(segment);
   }
   for (const { number, path } of listSegments(options.segmentDirectory)) if (!known.has(number)) fs.unlinkSync(path);
   return { index, segments };

@@ -65,6 +65,12 @@ export class SegmentSet {
     return segment;
   }
 
+  /** The process that wrote this segment may have been killed before it synced it: the next sync does. */
+  markUnsynced(segment: BlockSegment): void {
+    this.#dirty.add(segment);
+    this.#directoryDirty = true;
+  }
+
   #make(row: SegmentRow): BlockSegment {
     return { ...row, path: segmentPath(this.#directory, row), fd: undefined, pins: 0, writtenBack: row.end };
   }

@@ -242,7 +242,8 @@ export class LogFile {
     if (this.#segments.length === 0) this.#begin(1 as Sequence, 0 as DriverEpoch, this.#segmentBytes).zeroBehind({ unless: 'never' });
     const current = this.#current;
     current.cut((current.last + 1) as Sequence, current.lastEpoch);
-    fs.fdatasyncSync(current.fd);
+    // A process that was killed may not have synced what it appended; what this one reports as its log has to be safe.
+    for (const segment of this.#segments) fs.fdatasyncSync(segment.fd);
     fs.fsyncSync(this.#directoryFd);
   }
 

@@ -26,14 +26,14 @@ export function setAttributes(context: VfsContext, number: InodeNumber, changes:
 
 function change(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): Attributes {
   let freed: BlockId[] = [];
-  const inode = context.engine.transact(caller, (tx) => {
+  const changed = context.engine.transact(caller, (tx) => {
     const inode = getInode(tx, number);
     freed = applyChanges(context, tx, inode, changes);
     putInode(tx, inode);
     return inode;
   });
   for (const block of freed) context.pending.drop(block);
-  return attributesOf(context, inode);
+  return attributesOf(context, changed);
 }
 
 function isEmpty(changes: AttributeChanges): boolean {

@@ -43,7 +43,7 @@ export function makeInode(
   const done = carriedOut(context, caller);
   if (done !== undefined && done !== 0) return attributesOf(context, getInode(context.engine.reader, done));
   const number = context.allocator.inode();
-  const inode = context.engine.transact(caller, (tx) => {
+  const changed = context.engine.transact(caller, (tx) => {
     const directory = getLiveDirectory(tx, parent);
     if (findEntry(tx, parent, name) !== undefined) throw new FsError('EEXIST');
     const inode = newInode(number, directory, made, caller);
@@ -58,7 +58,7 @@ export function makeInode(
     tx.result(number);
     return inode;
   });
-  return attributesOf(context, inode);
+  return attributesOf(context, changed);
 }
 
 function newInode(number: InodeNumber, directory: Inode, made: NewInode, caller: Caller): Inode {
@@ -102,7 +102,7 @@ export function create(
 
 function empty(context: VfsContext, number: InodeNumber, caller: Caller): Attributes {
   let freed: BlockId[] = [];
-  const inode = context.engine.transact(caller, (tx) => {
+  const changed = context.engine.transact(caller, (tx) => {
     const inode = getInode(tx, number);
     freed = setSize(context, tx, inode, 0);
     killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
@@ -111,7 +111,7 @@ function empty(context: VfsContext, number: InodeNumber, caller: Caller): Attrib
     return inode;
   });
   for (const block of freed) context.pending.drop(block);
-  return attributesOf(context, inode);
+  return attributesOf(context, changed);
 }
 
 /** O_TMPFILE: an orphan from birth; a link makes it an ordinary file. */
@@ -120,7 +120,7 @@ export function createUnnamed(context: VfsContext, parent: InodeNumber, mode: nu
   const done = carriedOut(context, caller);
   if (done !== undefined && done !== 0) return attributesOf(context, getInode(context.engine.reader, done));
   const number = context.allocator.inode();
-  const inode = context.engine.transact(caller, (tx) => {
+  const changed = context.engine.transact(caller, (tx) => {
     const inode = newInode(number, getLiveDirectory(tx, parent), { mode: FILE_TYPE.regular | (mode & ~FILE_TYPE.mask) }, caller);
     inode.links = 0;
     putInode(tx, inode);
@@ -129,14 +129,14 @@ export function createUnnamed(context: VfsContext, parent: InodeNumber, mode: nu
     return inode;
   });
   context.orphans.add(number);
-  return attributesOf(context, inode);
+  return attributesOf(context, changed);
 }
 
 export function link(context: VfsContext, number: InodeNumber, parent: InodeNumber, name: Buffer, caller: Caller): Attributes {
   checkWritable(context);
   checkName(name);
   if (carriedOut(context, caller) !== undefined) return attributesOf(context, getInode(context.engine.reader, number));
-  const inode = context.engine.transact(caller, (tx) => {
+  const changed = context.engine.transact(caller, (tx) => {
     const inode = getInode(tx, number);
     if (isDirectory(inode.mode)) throw new FsError('EPERM');
     if (inode.links >= LIMITS.linksMax) throw new FsError('EMLINK');
@@ -152,7 +152,7 @@ export function link(context: VfsContext, number: InodeNumber, parent: InodeNumb
     return inode;
   });
   context.orphans.delete(number);
-  return attributesOf(context, inode);
+  return attributesOf(context, changed);
 }
 
 export function unlink(context: VfsContext, parent: InodeNumber, name: Buffer, caller: Caller): void {

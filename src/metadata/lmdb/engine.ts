@@ -264,6 +264,7 @@ export class LmdbEngine implements MetadataEngine {
   /** Opens the LMDB write transaction: lmdb keeps it open until the thenable that its callback returned is settled. */
   #begin(): void {
     if (this.#finish !== undefined) return;
+    // oxlint-disable-next-line unicorn/no-thenable -- a promise would settle a turn too late
     this.#db.transactionSync(() => ({ then: (settle: (result?: never) => void) => { this.#finish = settle; } }) as never, 2);
     assert(this.#finish !== undefined, 'lmdb opened a transaction');
   }
