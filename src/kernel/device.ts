@@ -148,7 +148,9 @@ export class FuseDevice {
     const served = this.#serveQueued();
     if (this.#state !== 'polling') return;
     const nowMs = performance.now();
-    if (served > 0 || this.#replied) this.#lastEventMs = nowMs;
+    if (this.#replied) this.#lastEventMs = nowMs;
+    // Requests that wait for workers: those need the processor that polling would take from them.
+    else if (served > 0) this.#lastEventMs = -Infinity;
     this.#replied = false;
     if (nowMs - this.#lastEventMs < this.#busyPollMs) {
       setImmediate(this.#turn);

@@ -12,7 +12,8 @@ import { LIMITS } from '../base/limits.ts';
 import { ERRNO, errno, fallocate, SystemCallError } from '../os/libc.ts';
 import { GroupedSync } from './grouped-sync.ts';
 import { decodeRecord, type RecordHeader } from './record.ts';
-import { fdatasync, Segment, SEGMENT_HEADER_BYTES } from './segment.ts';
+import { AdaptiveSync } from './adaptive-sync.ts';
+import { Segment, SEGMENT_HEADER_BYTES } from './segment.ts';
 
 const SUFFIX = '.log';
 /** Retired segments kept for use again; the others are unlinked. */
@@ -35,6 +36,7 @@ export class LogFile {
   readonly #directory: string;
   readonly #segmentBytes: number;
   readonly #directoryFd: number;
+  readonly #fdatasync = new AdaptiveSync();
   /** Live segments, oldest first; the last one takes the appends. Never empty after open. */
   readonly #segments: Segment[] = [];
   /** Retired segments, ready for use. */
@@ -128,7 +130,7 @@ export class LogFile {
 
   async #syncDirty(): Promise<void> {
     const waits: Promise<void>[] = [];
-    for (const segment of this.#dirty) waits.push(fdatasync(segment.fd));
+    for (const segment of this.#dirty) waits.push(this.#fdatasync.sync(segment.fd));
     if (this.#directoryDirty) waits.push(fsync(this.#directoryFd));
     this.#dirty.clear();
     this.#directoryDirty = false;
