@@ -38,11 +38,11 @@ export function summarize(rows, targets, samples) {
       const values = samples.get(target)?.get(name) ?? [];
       return [target, { median: median(values), rounds: values }];
     }));
-    const share = (of, base) => (figures[of]?.median !== undefined && figures[base]?.median ? figures[of].median / figures[base].median : undefined);
+    const ratio = (of, base) => (figures[of]?.median !== undefined && figures[base]?.median ? figures[of].median / figures[base].median : undefined);
     return {
       row: name, unit, figures,
-      shareOfPlain: Object.fromEntries(targets.filter((target) => target !== 'plain').map((target) => [target, share(target, 'plain')])),
-      shareOfNull: share('sdfs', 'null'),
+      shareOfPlain: Object.fromEntries(targets.filter((target) => target !== 'plain').map((target) => [target, ratio(target, 'plain')])),
+      shareOfNull: ratio('sdfs', 'null'),
     };
   });
 }
