@@ -11,6 +11,7 @@ import { WorkerError } from '../ipc/messages.ts';
 import { LIMITS } from '../base/limits.ts';
 import { FuseDevice } from '../kernel/device.ts';
 import type { DeviceEnd } from '../kernel/device.ts';
+import { WakeLatency } from '../kernel/wake-latency.ts';
 import { LogReplicas } from '../kv/log-replicas.ts';
 import { replicationPolicy } from '../kv/replication.ts';
 import { workerSocket } from '../kv/worker-client.ts';
@@ -73,7 +74,7 @@ export class Driver {
         if (error instanceof AssertionError) callbacks.onDefect(error);
       },
     }, { reply: (head, headBytes, pieces) => this.#device.reply(head, headBytes, pieces) });
-    this.#device = new FuseDevice(parts.start.fuseFd, { onRequest: (bytes) => session.handle(bytes), onEnd }, { logger });
+    this.#device = new FuseDevice(parts.start.fuseFd, { onRequest: (bytes) => session.handle(bytes), onEnd }, { logger, wakeLatency: new WakeLatency() });
     this.#device.start();
     // Always: even the INIT of a first driver may have been read by one that died before it answered.
     if (!this.#device.notifyResend() && parts.start.session !== undefined) {

@@ -8,6 +8,7 @@ import { LIMITS } from '../base/limits.ts';
 import { ERRNO, SystemCallError, errno, read, strerror, write } from '../os/libc.ts';
 import { Poller, READABLE } from '../os/poller.ts';
 import { RequestArena } from './request-arena.ts';
+import type { WakeLatency } from './wake-latency.ts';
 
 /** Why no more requests come: a umount, an abort through sysfs or umount -f, or a device that fails. */
 export type DeviceEnd = { readonly reason: 'unmounted' | 'aborted' } | { readonly reason: 'failed'; readonly error: Error };
@@ -26,6 +27,8 @@ export interface DeviceOptions {
   readonly logger: Logger;
   /** How long the device is polled after the last event before the process sleeps. */
   readonly busyPollMs?: number;
+  /** Keeps idle processors from sleeping deeply while requests come (see wake-latency.ts). */
+  readonly wakeLatency?: WakeLatency;
 }
 
 /** Longer costs a lone client nothing and other processes a core; shorter lets the next request find a sleeper. */
@@ -42,6 +45,7 @@ export class FuseDevice {
   readonly #handlers: DeviceHandlers;
   readonly #logger: Logger;
   readonly #busyPollMs: number;
+  readonly #wakeLatency: WakeLatency | undefined;
   readonly #poller: Poller;
   readonly #arena = new RequestArena({
     slabBytes: LIMITS.requestSlabBytes,
@@ -63,6 +67,7 @@ export class FuseDevice {
     this.#handlers = handlers;
     this.#logger = options.logger;
     this.#busyPollMs = options.busyPollMs ?? BUSY_POLL_MS;
+    this.#wakeLatency = options.wakeLatency;
     this.#poller = new Poller(fd, () => this.#wake());
   }
 
@@ -147,6 +152,7 @@ export class FuseDevice {
     if (this.#state !== 'polling') return;
     const served = this.#serveQueued();
     if (this.#state !== 'polling') return;
+    if (served > 0) this.#wakeLatency?.used();
     const nowMs = performance.now();
     if (this.#replied) this.#lastEventMs = nowMs;
     // Requests that wait for workers: those need the processor that polling would take from them.

@@ -4,7 +4,7 @@ import koffi from 'koffi';
 const libc = koffi.load('libc.so.6');
 
 /** Errno names that callers of this room look at; everything else is reported by number. Values: asm-generic/errno.h. */
-export const ERRNO = { EPERM: 1, ENOENT: 2, EINTR: 4, EIO: 5, EAGAIN: 11, EBUSY: 16, ENODEV: 19, EINVAL: 22, ENOSPC: 28, EROFS: 30, EPIPE: 32, ECONNRESET: 104, ECONNABORTED: 103, ECONNREFUSED: 111, EDQUOT: 122, EINPROGRESS: 115 } as const;
+export const ERRNO = { EPERM: 1, ENOENT: 2, EINTR: 4, EIO: 5, EBADF: 9, EAGAIN: 11, EBUSY: 16, ENODEV: 19, EINVAL: 22, ENOSPC: 28, EROFS: 30, EPIPE: 32, ECONNRESET: 104, ECONNABORTED: 103, ECONNREFUSED: 111, EDQUOT: 122, EINPROGRESS: 115 } as const;
 
 /** errno of the last call of this thread. Read it right after the call. */
 export function errno(): number {

@@ -10,11 +10,12 @@ import type { VfsContext } from './context.ts';
 import { isLargeShrink, setSize, shrinkInSteps } from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { AttributeChanges, Attributes, Caller, MaybePromise, Timestamp, XattrMode } from './filesystem.ts';
-import { killPrivileges } from './privileges.ts';
+import { hasSetIdBits, killPrivileges } from './privileges.ts';
 
 export function setAttributes(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes> {
   const before = getInode(context.engine.reader, number);
-  if (isEmpty(changes) || carriedOut(context, caller) !== undefined) return attributesOf(context, before);
+  if (carriedOut(context, caller) !== undefined) return attributesOf(context, before);
+  if (isEmpty(changes)) return attributesOf(context, context.readOnly ? before : killedByWriter(context, before, caller));
   checkWritable(context);
   if (changes.size !== undefined) {
     if (isDirectory(before.mode)) throw new FsError('EISDIR');
@@ -34,6 +35,21 @@ function change(context: VfsContext, number: InodeNumber, changes: AttributeChan
   });
   for (const block of freed) context.pending.drop(block);
   return attributesOf(context, changed);
+}
+
+/**
+ * A SETATTR of nothing is the kernel about to write to a file that has something to lose (file_remove_privs): it takes
+ * what it keeps from then on out of this answer, so what the write would clear is cleared here.
+ */
+function killedByWriter(context: VfsContext, inode: Inode, caller: Caller): Inode {
+  const modeBits = caller.uid !== 0;
+  if (isDirectory(inode.mode) || ((inode.flags & INODE_FLAG.capability) === 0 && !(modeBits && hasSetIdBits(inode)))) return inode;
+  context.engine.transact(caller, (tx) => {
+    killPrivileges(tx, inode, { modeBits });
+    inode.changed = now();
+    putInode(tx, inode);
+  });
+  return inode;
 }
 
 function isEmpty(changes: AttributeChanges): boolean {

@@ -43,7 +43,7 @@ describe('put', () => {
 
   it('keeps frames below half of what a frame may carry', async () => {
     await build(2, 2);
-    await store.putMany(Array.from({ length: 8 }, (_, number) => blockOf(number, 700_000)));
+    await store.putMany(Array.from({ length: 8 }, (_, number) => blockOf(number, 900_000)));
     expect(workers[0]!.counts.get('putBlocks')).toBe(4);
   });
 
