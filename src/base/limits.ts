@@ -54,6 +54,8 @@ export const LIMITS = {
   logRecordBytesMax: 4 * MiB,
   /** Log kept on a worker (or by the driver) above which trimming is urgent. */
   logBytesSoft: 128 * MiB,
+  /** Journal above which writers wait until the workers have taken it. */
+  journalBytesHard: 512 * MiB,
 
   /** Largest body and head of one frame between driver and worker. */
   frameBodyBytesMax: 4 * MiB + 64 * KiB,

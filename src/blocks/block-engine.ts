@@ -27,8 +27,8 @@ export interface BlockEngine {
   putMany(blocks: readonly BlockData[]): Promise<void>;
   /** `bytes` bytes of a block from `offset`, verified, in one or more pieces. FsError EIO when no good copy is had. */
   get(id: BlockId, offset: number, bytes: number): Promise<Uint8Array[]>;
-  /** Forgets blocks; ids that are not there are no error. */
-  delete(ids: readonly BlockId[]): Promise<void>;
+  /** Forgets blocks; ids that are not there are no error. False when some place could not be told, which may have them still. */
+  delete(ids: readonly BlockId[]): Promise<boolean>;
   /** All that was put before the call is power-proof when it resolves. FsError EIO. */
   sync(): Promise<void>;
   /** True when something may be there that is not power-proof. */

@@ -61,7 +61,7 @@ export class KvBlockEngine implements BlockEngine {
     return [start === 0 && bytes === data.length ? data : data.subarray(start, start + bytes)];
   }
 
-  delete(ids: readonly BlockId[]): Promise<void> {
+  delete(ids: readonly BlockId[]): Promise<boolean> {
     return this.#store.delete(ids);
   }
 

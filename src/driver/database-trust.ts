@@ -20,13 +20,16 @@ export class DatabaseTrust {
     this.#bootId = bootId;
   }
 
-  isTrusted(): boolean {
+  /** clean: closed and flushed. inUse: its last process died on this boot. spoilt: anything else. */
+  state(): 'clean' | 'inUse' | 'spoilt' {
+    let text: string;
     try {
-      const text = readFileSync(this.#file, 'utf8').trim();
-      return text === CLEAN || text === this.#bootId;
-    } catch {
-      return false;
+      text = readFileSync(this.#file, 'utf8').trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'spoilt';
+      throw error;
     }
+    return text === CLEAN ? 'clean' : text === this.#bootId ? 'inUse' : 'spoilt';
   }
 
   /** Before the first change: from now on it is to be believed on this boot only. */

@@ -30,14 +30,16 @@ import { fileInfo, status } from './queries.ts';
 import { logSource, openMetadata } from './recovery.ts';
 
 const UMOUNT_TIMEOUT_MS = 5_000;
+/** How long requests in work may take to end when the mount is gone. */
+const REQUESTS_END_MS = 5_000;
 
 export interface DriverCallbacks {
   readonly logger: Logger;
   readonly tell: (message: DriverToKeeper) => void;
   /** The kernel ended the connection: the mount is gone. */
   readonly onEnd: (end: DeviceEnd) => void;
-  /** An assertion is broken: this process must not acknowledge anything more. */
-  readonly onDefect: (error: AssertionError) => void;
+  /** An assertion is broken, or the metadata cannot be written: this process must not acknowledge anything more. */
+  readonly onDefect: (error: Error) => void;
 }
 
 export class Driver {
@@ -50,6 +52,7 @@ export class Driver {
   readonly #trust: DatabaseTrust;
   readonly #replicas: LogReplicas;
   readonly #device: FuseDevice;
+  readonly #session: FuseSession;
   #state: 'serving' | 'stopping' = 'serving';
 
   private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem }) {
@@ -63,11 +66,11 @@ export class Driver {
     this.#trust = parts.trust;
     const { callbacks } = parts;
     const { logger, tell, onEnd } = callbacks;
-    const session: FuseSession = new FuseSession(parts.fs, {
+    const session = this.#session = new FuseSession(parts.fs, {
       logger,
       resume: parts.start.session,
       onNegotiated: () => {
-        tell({ type: 'session', session: session.export() as string });
+        tell({ type: 'session', session: this.#session.export() as string });
         tell({ type: 'ready' });
       },
       onDefect: (error) => {
@@ -110,7 +113,7 @@ export class Driver {
     pool.start();
     const missing = await pool.allReady(LIMITS.workerAbsenceMs);
     for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
-    const { engine, trust, pendingData, newBlockEpoch } = await openMetadata({ start, pool, logger });
+    const { engine, trust, pendingData, newBlockEpoch } = await openMetadata({ start, pool, logger, onFailure: callbacks.onDefect });
     const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger });
     const durable = await replicas.start();
     const blocks = new KvBlockEngine(pool, { policy, logger });
@@ -123,8 +126,10 @@ export class Driver {
     const durability = new Durability({ engine, blocks, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: () => compactor.run() });
     const context: VfsContext = {
       engine, allocator, blocks, pending, durability, accessTimes, compactor, logger,
-      space: new Space(blocks, pending), readOnly: start.readOnly, orphans: new Set(),
+      space: new Space(blocks, pending), readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Set(),
     };
+    // A raised block epoch has to be safe before a block is named by it.
+    if (newBlockEpoch) await durability.sync();
     const fs = new LocalFileSystem(context);
     const orphans = fs.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
@@ -159,6 +164,7 @@ export class Driver {
     if (this.#state === 'stopping') return;
     this.#state = 'stopping';
     this.#device.stop();
+    for (let waited = 0; this.#session.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
     await this.#context.durability.stop();
     await this.#engine.close();
     this.#trust.markClean();

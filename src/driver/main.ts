@@ -1,12 +1,12 @@
 // The driver process: waits for the keeper's start message, serves the mount, ends when the mount is gone.
 import { EXIT, UserError } from '../base/errors.ts';
-import { assertLimits } from '../base/limits.ts';
+import { LIMITS, assertLimits } from '../base/limits.ts';
 import { createLogger } from '../base/log.ts';
 import type { DriverToKeeper, KeeperToDriver } from '../ipc/process-messages.ts';
 import { Driver } from './driver.ts';
 
-/** How long the workers are given to take what is left when the keeper has died. */
-const LAST_WORDS_MS = 20_000;
+/** How long the workers are given to take what is left; as long as the keeper waits. */
+const LAST_WORDS_MS = LIMITS.driverStopMs;
 
 function tell(message: DriverToKeeper): void {
   if (process.connected) process.send?.(message);

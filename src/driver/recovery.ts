@@ -1,6 +1,6 @@
 // The driver's metadata at start: its own database where that is to be trusted, else rebuilt from the best worker.
 import { assert } from '../base/assert.ts';
-import { EXIT, UserError } from '../base/errors.ts';
+import { EXIT, FormatError, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { DriverStart } from '../ipc/process-messages.ts';
@@ -8,7 +8,7 @@ import { mostAdvanced, readMetadata } from '../kv/log-reader.ts';
 import type { LogSource } from '../kv/log-replicas.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import { decodeOperations, decodeRecord } from '../log/record.ts';
-import { LmdbEngine } from '../metadata/lmdb/engine.ts';
+import { JournalLostError, LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
 import { DatabaseTrust } from './database-trust.ts';
@@ -27,33 +27,33 @@ export interface OpenedMetadata {
 type Best = NonNullable<ReturnType<typeof mostAdvanced>>;
 
 /**
- * Opens the driver's database, or rebuilds it. After an unclean boot it may be anything (it is never flushed), and
- * a database behind the workers' logs is somebody's old copy: both are rebuilt from the most advanced worker.
+ * Opens the driver's database, or rebuilds it. After an unclean boot it may be anything (it is never flushed), one whose
+ * journal is gone lacks changes, and one behind the workers' logs is somebody's old copy: they are set aside and rebuilt
+ * from the most advanced worker. Other failures to open it (a full disk) are thrown, since they may pass.
  */
-export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool; logger: Logger }): Promise<OpenedMetadata> {
-  const { start, pool, logger } = parts;
+export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool; logger: Logger; onFailure: (error: Error) => void }): Promise<OpenedMetadata> {
+  const { start, pool, logger, onFailure } = parts;
   const directory = start.stateDirectory;
   const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
   const trust = new DatabaseTrust(directory);
-  const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch };
+  const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch, onFailure };
   const newest = mostAdvanced(pool);
   const best = newest !== undefined && newest.state.lastSequence > 0 ? newest : undefined;
-  if (trust.isTrusted() && LmdbEngine.exists(directory)) {
+  const trusted = trust.state();
+  if (trusted !== 'spoilt' && LmdbEngine.exists(directory)) {
     trust.claim();
     const pendingData: ReplayedData[] = [];
-    try {
-      const engine = await LmdbEngine.open(options, (data) => pendingData.push(data));
+    const engine = await openTrusted(() => LmdbEngine.open({ ...options, closedCleanly: trusted === 'clean' }, (data) => pendingData.push(data)), logger);
+    if (engine !== undefined) {
       if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, trust, pendingData, newBlockEpoch: false };
       logger.warn({ own: engine.lastSequence, workers: best.state.lastSequence }, "the driver's database is older than the workers' logs");
-      await engine.close();
-    } catch (error) {
-      if (best === undefined) throw new UserError(`the metadata in ${directory} cannot be read and no worker has a copy: ${(error as Error).message}`, EXIT.damaged, { cause: error });
-      logger.error({ err: error }, "the driver's database cannot be opened");
+      await engine.abandon();
     }
   }
+  if (best === undefined) checkNew(pool);
   trust.withdraw();
-  LmdbEngine.erase(options);
-  const engine = await LmdbEngine.open(options, () => {});
+  LmdbEngine.setAside(options);
+  const engine = await LmdbEngine.open({ ...options, closedCleanly: true }, () => {});
   if (best === undefined) {
     trust.claim();
     return { engine, trust, pendingData: [], newBlockEpoch: false };
@@ -65,6 +65,26 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   }
   trust.claim();
   return { engine, trust, pendingData, newBlockEpoch: true };
+}
+
+/** Undefined for one that is proven to be of no use. */
+async function openTrusted(open: () => Promise<LmdbEngine>, logger: Logger): Promise<LmdbEngine | undefined> {
+  try {
+    return await open();
+  } catch (error) {
+    const damaged = error instanceof JournalLostError || error instanceof FormatError || /MDB_(CORRUPTED|INVALID|PAGE_NOTFOUND)/.test(String(error));
+    if (!damaged) throw error;
+    logger.error({ err: error }, "the driver's database cannot be used; it is rebuilt from the disks");
+    return undefined;
+  }
+}
+
+/** Without any metadata the volume has to be a new one: a disk that is away, or has blocks, says that it is not. */
+function checkNew(pool: WorkerPool): void {
+  const missing = pool.links.filter((link) => !link.isReady).map((link) => link.worker);
+  if (missing.length > 0) throw new UserError(`no disk that is there has the metadata, and ${missing.length === 1 ? 'disk' : 'disks'} ${missing.join(', ')} cannot be reached: bring them back and mount again`, EXIT.damaged);
+  const used = pool.links.filter((link) => (link.hello?.statistics.blockCount ?? 0) > 0).map((link) => link.worker);
+  if (used.length > 0) throw new UserError(`disks ${used.join(', ')} hold blocks, and no disk has metadata that names them: nothing of this volume was ever synced, or its metadata is lost`, EXIT.damaged);
 }
 
 async function rebuild(engine: LmdbEngine, best: Best): Promise<ReplayedData[]> {

@@ -99,22 +99,19 @@ export class ReplicatedBlockStore {
     return readBlock(this.#reading, range, verify);
   }
 
-  /**
-   * Forgets blocks on every disk that is there. A disk that is absent keeps its copies, which nobody names any
-   * more, until a scrub compares it with the metadata.
-   */
-  async delete(ids: readonly BlockId[]): Promise<void> {
-    const requests: Promise<unknown>[] = [];
-    for (let at = 0; at < ids.length; at += LIMITS.blockIdsMax) {
-      const chunk = ids.length <= LIMITS.blockIdsMax ? ids : ids.slice(at, at + LIMITS.blockIdsMax);
-      for (const link of this.#pool.links) {
-        if (!link.isReady) continue;
-        requests.push(link.request('deleteBlocks', { ids: chunk }, { absenceMs: LIMITS.workerSwitchMs }).catch((error: unknown) => {
-          this.#logger.warn({ err: error, worker: link.worker, blocks: chunk.length }, 'a disk keeps blocks that were deleted');
+  /** Forgets blocks on every disk that is there. False when a disk is away, or failed: it may have them still. */
+  async delete(ids: readonly BlockId[]): Promise<boolean> {
+    const requests: Promise<boolean>[] = [];
+    for (const link of this.#pool.links) {
+      for (let at = 0; at < ids.length; at += LIMITS.blockIdsMax) {
+        const chunk = ids.length <= LIMITS.blockIdsMax ? ids : ids.slice(at, at + LIMITS.blockIdsMax);
+        requests.push(link.request('deleteBlocks', { ids: chunk }, { absenceMs: 0 }).then(() => true, (error: unknown) => {
+          this.#logger.debug({ err: error, worker: link.worker, blocks: chunk.length }, 'a disk keeps blocks that were deleted, until it is told again');
+          return false;
         }));
       }
     }
-    await Promise.all(requests);
+    return (await Promise.all(requests)).every((done) => done);
   }
 
   /** True when a worker may hold something that is not power-proof. */

@@ -7,11 +7,14 @@ import { fdatasync } from './segment.ts';
 
 /** A sync that takes longer than this is a slow one. */
 const SLOW_MS = 2;
-/** Syncs that go to the pool after a slow one. */
-const POOLED_AFTER_SLOW = 64;
+const VERY_SLOW_MS = 100;
+/** Syncs that go to the pool after a slow one: doubles from min to max with each slow one in a row. */
+const POOLED_MIN = 64;
+const POOLED_MAX = 65_536;
 
 export class AdaptiveSync {
   #pooledLeft = 0;
+  #pooledNext = POOLED_MIN;
 
   /** Rejects with the errors of `fs`. */
   sync(fd: number): Promise<void> {
@@ -25,7 +28,13 @@ export class AdaptiveSync {
     } catch (error) {
       return Promise.reject(error as Error);
     }
-    if (performance.now() - started > SLOW_MS) this.#pooledLeft = POOLED_AFTER_SLOW;
+    const elapsedMs = performance.now() - started;
+    if (elapsedMs <= SLOW_MS) this.#pooledNext = POOLED_MIN;
+    else {
+      // One that held this thread up for long is not risked again soon.
+      this.#pooledLeft = elapsedMs > VERY_SLOW_MS ? POOLED_MAX : this.#pooledNext;
+      this.#pooledNext = Math.min(this.#pooledNext * 2, POOLED_MAX);
+    }
     return Promise.resolve();
   }
 }

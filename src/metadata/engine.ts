@@ -47,6 +47,8 @@ export interface MetadataEngine {
   readonly lastSequence: Sequence;
   /** Transactions up to here are held by the engine itself, without its journal. */
   readonly appliedSequence: Sequence;
+  /** Bytes of journal that is not trimmed yet. */
+  readonly journalBytes: number;
   /** Inodes that exist. */
   readonly inodeCount: number;
   /** Brings appliedSequence up to lastSequence; called at idle moments. */

@@ -17,14 +17,6 @@ export interface Mapping {
   readonly blockOffset: number;
 }
 
-/** What a change of extents did. */
-export interface ExtentChange {
-  /** Allocated bytes after, less before. */
-  readonly allocatedDelta: number;
-  /** Blocks that no extent names any more; their rows are gone. */
-  readonly freed: readonly BlockId[];
-}
-
 /** The mapped pieces of [offset, offset+bytes), in order; what they leave out is a hole. */
 export function mappings(reader: Reader, inode: InodeNumber, offset: number, bytes: number): Mapping[] {
   const found: Mapping[] = [];
@@ -52,31 +44,57 @@ export function lastChunks(reader: Reader, inode: InodeNumber, fromChunk: number
   return reader.range(start, end, limit, 'backward').map(([key]) => secondOfKey(key));
 }
 
+interface Delta {
+  references: number;
+  liveBytes: number;
+  newBytes: number;
+  chunk: ChunkName | undefined;
+}
+
 /** A chunk of a file, by its number. */
 export interface ChunkName {
   readonly inode: InodeNumber;
   readonly chunk: number;
 }
 
+/** A chunk that wants rewriting: too many extents, or blocks of which it uses little. */
+export interface CrowdedChunk extends ChunkName {
+  readonly extents: number;
+}
+
+/** True when less than half of a block is named by extents: rewriting them gives the rest back. */
+export function isSparse(reader: Reader, block: BlockId): boolean {
+  const value = reader.get(keys.block(block));
+  if (value === undefined) return false;
+  return isHalfDead(decodeBlockRow(value));
+}
+
+/** Small blocks are packed on the disks, which see to their dead space themselves. */
+function isHalfDead(row: { bytes: number; liveBytes: number }): boolean {
+  return row.bytes > LIMITS.inlineBytesMax && row.liveBytes * 2 < row.bytes;
+}
+
 /** Collects a transaction's changes to blocks, so that each block's row is written once. */
 export class BlockReferences {
-  /** Chunks that the transaction left with more extents than LIMITS.chunkExtentsMax. */
-  readonly crowded: (ChunkName & { readonly extents: number })[] = [];
-  readonly #deltas = new Map<string, { references: number; liveBytes: number; newBytes: number }>();
+  /** Chunks that the transaction left with more extents than LIMITS.chunkExtentsMax, or with blocks less than half alive. */
+  readonly crowded: CrowdedChunk[] = [];
+  readonly #deltas = new Map<string, Delta>();
 
   /** A block that this transaction names first. */
   create(block: BlockId, bytes: number): void {
     this.#delta(block).newBytes = bytes;
   }
 
-  add(block: BlockId, references: number, liveBytes: number): void {
+  /** `chunk`: where extents of the block were changed. */
+  add(block: BlockId, references: number, liveBytes: number, chunk: ChunkName): void {
     const delta = this.#delta(block);
     delta.references += references;
     delta.liveBytes += liveBytes;
+    delta.chunk = chunk;
   }
 
-  /** Writes the rows; returns the blocks that lost their last reference. `isPending` blocks never went to a worker: no garbage row. */
-  apply(tx: Transaction, isPending: (block: BlockId) => boolean): BlockId[] {
+  /** Writes the rows; returns the blocks that lost their last reference. Unseen ones never went to a worker: no garbage row. */
+  apply(tx: Transaction, { isUnseen }: { isUnseen: (block: BlockId) => boolean }): BlockId[] {
     const freed: BlockId[] = [];
     for (const [name, delta] of this.#deltas) {
       const block = blockIdFromKey(name);
@@ -89,19 +107,20 @@ export class BlockReferences {
       assert(references >= 0 && liveBytes >= 0, 'references are never below zero');
       if (references > 0) {
         tx.put(key, encodeBlockRow({ bytes: before.bytes, references, liveBytes }));
+        if (delta.liveBytes < 0 && isHalfDead({ bytes: before.bytes, liveBytes }) && delta.chunk !== undefined) this.crowded.push({ ...delta.chunk, extents: 0 });
         continue;
       }
       if (value !== undefined) tx.delete(key);
-      if (!isPending(block)) tx.put(keys.garbage(block), PRESENT);
+      if (!isUnseen(block)) tx.put(keys.garbage(block), PRESENT);
       freed.push(block);
     }
     return freed;
   }
 
-  #delta(block: BlockId): { references: number; liveBytes: number; newBytes: number } {
+  #delta(block: BlockId): Delta {
     const name = blockKey(block);
     let delta = this.#deltas.get(name);
-    if (delta === undefined) this.#deltas.set(name, (delta = { references: 0, liveBytes: 0, newBytes: 0 }));
+    if (delta === undefined) this.#deltas.set(name, (delta = { references: 0, liveBytes: 0, newBytes: 0, chunk: undefined }));
     return delta;
   }
 }
@@ -128,14 +147,14 @@ export function replaceRange(
     const value = tx.get(key);
     const before = decodeExtents(value);
     const after: Extent[] = [];
-    for (const extent of before) allocatedDelta -= keepOutside(extent, from, to, after, references);
+    for (const extent of before) allocatedDelta -= keepOutside(extent, from, to, after, (block, count, bytes) => references.add(block, count, bytes, { inode, chunk }));
     const insertAt = after.findIndex((extent) => extent.start >= to);
     const inside: Extent[] = [];
     for (let piece = pieces[next]; piece !== undefined && piece.offset < base + to; piece = pieces[next]) {
       const start = Math.max(piece.offset, base + from);
       const stop = Math.min(piece.offset + piece.bytes, base + to);
       inside.push({ start: start - base, bytes: stop - start, block: piece.block, blockOffset: piece.blockOffset + (start - piece.offset) });
-      references.add(piece.block, 1, stop - start);
+      references.add(piece.block, 1, stop - start, { inode, chunk });
       allocatedDelta += stop - start;
       if (piece.offset + piece.bytes > base + to) break;
       next++;
@@ -149,7 +168,7 @@ export function replaceRange(
 }
 
 /** Pushes the parts of `extent` outside [from, to) to `after`; returns the bytes that were inside. */
-function keepOutside(extent: Extent, from: number, to: number, after: Extent[], references: BlockReferences): number {
+function keepOutside(extent: Extent, from: number, to: number, after: Extent[], account: (block: BlockId, references: number, liveBytes: number) => void): number {
   const extentEnd = extent.start + extent.bytes;
   if (extentEnd <= from || extent.start >= to) {
     after.push(extent);
@@ -166,6 +185,6 @@ function keepOutside(extent: Extent, from: number, to: number, after: Extent[], 
     parts++;
   }
   const inside = Math.min(extentEnd, to) - Math.max(extent.start, from);
-  references.add(extent.block, parts - 1, -inside);
+  account(extent.block, parts - 1, -inside);
   return inside;
 }

@@ -1,13 +1,15 @@
 // Attributes and extended attributes of inodes.
 import { FsError } from '../base/errors.ts';
-import type { BlockId, InodeNumber } from '../base/ids.ts';
+import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Transaction } from '../metadata/engine.ts';
+import type { BlockReferences } from '../metadata/extents.ts';
 import { INODE_FLAG, decodeBytes, encodeBytes, keys, nameOfKey, ranges } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
 import { attributesOf, carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import { isLargeShrink, setSize, shrinkInSteps } from './data.ts';
+import { transactExtents } from './extent-transaction.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { AttributeChanges, Attributes, Caller, MaybePromise, Timestamp, XattrMode } from './filesystem.ts';
 import { hasSetIdBits, killPrivileges } from './privileges.ts';
@@ -26,14 +28,12 @@ export function setAttributes(context: VfsContext, number: InodeNumber, changes:
 }
 
 function change(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): Attributes {
-  let freed: BlockId[] = [];
-  const changed = context.engine.transact(caller, (tx) => {
+  const changed = transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, number);
-    freed = applyChanges(context, tx, inode, changes);
+    applyChanges(context, tx, references, inode, changes);
     putInode(tx, inode);
     return inode;
   });
-  for (const block of freed) context.pending.drop(block);
   return attributesOf(context, changed);
 }
 
@@ -56,9 +56,8 @@ function isEmpty(changes: AttributeChanges): boolean {
   return Object.values(changes).every((value) => value === undefined || value === false);
 }
 
-function applyChanges(context: VfsContext, tx: Transaction, inode: Inode, changes: AttributeChanges): BlockId[] {
+function applyChanges(context: VfsContext, tx: Transaction, references: BlockReferences, inode: Inode, changes: AttributeChanges): void {
   const time = now();
-  let freed: BlockId[] = [];
   if (changes.uid !== undefined) inode.uid = changes.uid;
   if (changes.gid !== undefined) inode.gid = changes.gid;
   const changesOwner = changes.uid !== undefined || changes.gid !== undefined;
@@ -67,7 +66,7 @@ function applyChanges(context: VfsContext, tx: Transaction, inode: Inode, change
   }
   if (changes.mode !== undefined) inode.mode = (inode.mode & FILE_TYPE.mask) | (changes.mode & ~FILE_TYPE.mask);
   if (changes.size !== undefined) {
-    freed = setSize(context, tx, inode, changes.size);
+    setSize(tx, references, inode, changes.size);
     inode.modified = time;
   }
   if (changes.accessed !== undefined) {
@@ -76,7 +75,6 @@ function applyChanges(context: VfsContext, tx: Transaction, inode: Inode, change
   }
   if (changes.modified !== undefined) inode.modified = resolve(changes.modified, time);
   inode.changed = changes.changed ?? time;
-  return freed;
 }
 
 function resolve(time: Timestamp | 'now', current: Timestamp): Timestamp {

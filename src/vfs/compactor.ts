@@ -5,11 +5,12 @@ import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Allocator } from '../metadata/allocator.ts';
 import type { MetadataEngine } from '../metadata/engine.ts';
-import { BlockReferences, mappings, replaceRange } from '../metadata/extents.ts';
-import type { ChunkName, Mapping } from '../metadata/extents.ts';
+import { isSparse, mappings, replaceRange } from '../metadata/extents.ts';
+import type { ChunkName, CrowdedChunk, Mapping } from '../metadata/extents.ts';
 import { decodeInode, keys } from '../metadata/schema.ts';
 import { putInode } from './context.ts';
-import { readMapped } from './data.ts';
+import { forgetBlocks, readMapped } from './data.ts';
+import { transactExtents } from './extent-transaction.ts';
 import type { PendingBlocks } from './pending.ts';
 
 const CHUNK = LIMITS.fileChunkBytes;
@@ -24,7 +25,7 @@ export class Compactor {
   readonly #allocator: Allocator;
   readonly #logger: Logger;
   /** By "inode:chunk", with the number of extents last seen. */
-  readonly #crowded = new Map<string, ChunkName & { readonly extents: number }>();
+  readonly #crowded = new Map<string, CrowdedChunk>();
   readonly #urgent = new Map<string, Promise<void>>();
 
   constructor(parts: { engine: MetadataEngine; blocks: BlockEngine; pending: PendingBlocks; allocator: Allocator; logger: Logger }) {
@@ -36,8 +37,10 @@ export class Compactor {
   }
 
   /** A write left this chunk with too many extents. */
-  note(chunk: ChunkName & { readonly extents: number }): void {
-    if (this.#crowded.size < LIMITS.crowdedChunksMax) this.#crowded.set(nameOf(chunk), chunk);
+  note(chunk: CrowdedChunk): void {
+    const name = nameOf(chunk);
+    const room = this.#crowded.size < LIMITS.crowdedChunksMax || this.#crowded.has(name) || chunk.extents >= LIMITS.chunkExtentsHard;
+    if (room) this.#crowded.set(name, chunk);
   }
 
   /** A promise to wait for before writing to the range, when one of its chunks has more extents than a row may have. */
@@ -74,33 +77,35 @@ export class Compactor {
     const before = this.#engine.reader.get(key);
     if (before === undefined) return;
     const snapshot = Buffer.from(before);
-    const runs = smallRuns(mappings(this.#engine.reader, chunk.inode, chunk.chunk * CHUNK, CHUNK));
+    const { reader } = this.#engine;
+    const runs = runsToMerge(mappings(reader, chunk.inode, chunk.chunk * CHUNK, CHUNK), (block) => isSparse(reader, block));
     const made: Mapping[] = [];
-    for (const run of runs) {
-      const data = await readMapped({ engine: this.#engine, blocks: this.#blocks, pending: this.#pending }, { number: chunk.inode }, run.offset, run.bytes, 1);
-      const block = this.#allocator.block();
-      await this.#blocks.put(block, data);
-      made.push({ ...run, block, blockOffset: 0 });
+    let swapped = false;
+    try {
+      for (const run of runs) {
+        const piece: Mapping = { ...run, block: this.#allocator.block(), blockOffset: 0 };
+        made.push(piece);
+        await this.#blocks.put(piece.block, await readMapped({ engine: this.#engine, blocks: this.#blocks, pending: this.#pending }, { number: chunk.inode }, run.offset, run.bytes, 1));
+      }
+      swapped = this.#swap(chunk, key, snapshot, made);
+    } finally {
+      if (!swapped && made.length > 0) forgetBlocks({ engine: this.#engine, logger: this.#logger }, made);
     }
-    const freed = this.#swap(chunk, key, snapshot, made);
-    if (freed === undefined) await this.#blocks.delete(made.map((piece) => piece.block));
-    else for (const block of freed) this.#pending.drop(block);
   }
 
-  /** Puts the new blocks in place of what they copied; undefined when the chunk was changed meanwhile. */
-  #swap(chunk: ChunkName, key: Buffer, snapshot: Buffer, made: readonly Mapping[]): BlockId[] | undefined {
-    return this.#engine.transact(null, (tx) => {
+  /** Puts the new blocks in place of what they copied; false when the chunk was changed meanwhile. */
+  #swap(chunk: ChunkName, key: Buffer, snapshot: Buffer, made: readonly Mapping[]): boolean {
+    return transactExtents({ engine: this.#engine, pending: this.#pending, compactor: this }, null, (tx, references) => {
       const row = tx.get(keys.inode(chunk.inode));
-      if (row === undefined) return undefined;
+      if (row === undefined) return false;
       const inode = decodeInode(chunk.inode, row);
-      if (tx.get(key)?.equals(snapshot) !== true) return undefined;
-      const references = new BlockReferences();
+      if (tx.get(key)?.equals(snapshot) !== true) return false;
       for (const piece of made) {
         references.create(piece.block, piece.bytes);
         inode.allocatedBytes += replaceRange(tx, references, chunk.inode, { offset: piece.offset, bytes: piece.bytes }, [piece]);
       }
       putInode(tx, inode);
-      return references.apply(tx, (block) => this.#pending.isUnseen(block));
+      return true;
     });
   }
 }
@@ -109,16 +114,18 @@ function nameOf(chunk: ChunkName): string {
   return `${chunk.inode}:${chunk.chunk}`;
 }
 
-/** Runs of at least two small pieces without a hole between them. */
-function smallRuns(pieces: readonly Mapping[]): { offset: number; bytes: number }[] {
-  const runs: { offset: number; bytes: number; count: number }[] = [];
+/** Runs of neighbouring small pieces, at least two, and pieces of blocks that are mostly dead. */
+function runsToMerge(pieces: readonly Mapping[], isSparseBlock: (block: BlockId) => boolean): { offset: number; bytes: number }[] {
+  const runs: { offset: number; bytes: number; count: number; sparse: boolean }[] = [];
   for (const piece of pieces) {
-    if (piece.bytes >= PIECE_BYTES_SMALL) continue;
+    const sparse = isSparseBlock(piece.block);
+    if (piece.bytes >= PIECE_BYTES_SMALL && !sparse) continue;
     const last = runs[runs.length - 1];
     if (last !== undefined && last.offset + last.bytes === piece.offset) {
       last.bytes += piece.bytes;
       last.count++;
-    } else runs.push({ offset: piece.offset, bytes: piece.bytes, count: 1 });
+      last.sparse ||= sparse;
+    } else runs.push({ offset: piece.offset, bytes: piece.bytes, count: 1, sparse });
   }
-  return runs.filter((run) => run.count > 1);
+  return runs.filter((run) => run.count > 1 || run.sparse).map(({ offset, bytes }) => ({ offset, bytes }));
 }

@@ -25,6 +25,8 @@ export interface VfsContext {
   readonly compactor: Compactor;
   readonly logger: Logger;
   readonly readOnly: boolean;
+  /** Largest block, bytes: a power of two, at most LIMITS.fileChunkBytes. */
+  readonly blockBytes: number;
   /** Inodes without a name that the kernel may still use: those of this mount, and the rows say the same. */
   readonly orphans: Set<InodeNumber>;
 }

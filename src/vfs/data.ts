@@ -1,15 +1,17 @@
 // File bytes: read, write, truncate, holes, shared-extent copies.
+import { isDeepStrictEqual } from 'node:util';
 import { FsError } from '../base/errors.ts';
-import type { BlockId, InodeNumber } from '../base/ids.ts';
+import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import { BlockReferences, chunksFrom, lastChunks, mappings, replaceRange } from '../metadata/extents.ts';
-import type { Mapping } from '../metadata/extents.ts';
+import { chunksFrom, lastChunks, mappings, replaceRange } from '../metadata/extents.ts';
+import type { BlockReferences, Mapping } from '../metadata/extents.ts';
 import type { Transaction } from '../metadata/engine.ts';
-import { INODE_FLAG, decodeInode, keys } from '../metadata/schema.ts';
+import { INODE_FLAG, PRESENT, decodeInode, keys } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
 import { carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import type { Caller, FallocateMode, MaybePromise, Pieces, WriteOptions } from './filesystem.ts';
+import { transactExtents } from './extent-transaction.ts';
 import { killPrivileges } from './privileges.ts';
 
 const CHUNK = LIMITS.fileChunkBytes;
@@ -33,9 +35,10 @@ export function read(context: VfsContext, number: InodeNumber, offset: number, b
 /** Everything that is in memory is answered at once; what lies on workers is fetched in parallel. */
 export function readMapped(context: Pick<VfsContext, 'engine' | 'pending' | 'blocks'>, inode: Pick<Inode, 'number'>, offset: number, bytes: number, attempts: number): MaybePromise<Pieces> {
   const pieces: (Uint8Array | Promise<readonly Uint8Array[]>)[] = [];
+  const found = mappings(context.engine.reader, inode.number, offset, bytes);
   let remote = false;
   let at = offset;
-  for (const mapping of mappings(context.engine.reader, inode.number, offset, bytes)) {
+  for (const mapping of found) {
     pushZeros(pieces, mapping.offset - at);
     const pending = context.pending.get(mapping.block);
     if (pending !== undefined) pieces.push(pending.subarray(mapping.blockOffset, mapping.blockOffset + mapping.bytes));
@@ -50,10 +53,12 @@ export function readMapped(context: Pick<VfsContext, 'engine' | 'pending' | 'blo
   return Promise.all(pieces).then(
     (resolved) => resolved.flat() as Uint8Array[],
     async (error: unknown) => {
-      if (attempts <= 1) throw error;
-      const fresh = getInode(context.engine.reader, inode.number);
-      const length = Math.min(bytes, fresh.size - offset);
-      return length <= 0 ? [] : readMapped(context, fresh, offset, length, attempts - 1);
+      const inodeNow = getInode(context.engine.reader, inode.number);
+      const length = Math.min(bytes, inodeNow.size - offset);
+      if (length <= 0) return [];
+      // A block that is still named and cannot be read is lost, or its disks are away.
+      if (attempts <= 1 || isDeepStrictEqual(mappings(context.engine.reader, inode.number, offset, bytes), found)) throw error;
+      return readMapped(context, inodeNow, offset, length, attempts - 1);
     },
   );
 }
@@ -66,9 +71,10 @@ export function write(context: VfsContext, number: InodeNumber, offset: number, 
   checkWritable(context);
   if (offset + data.length > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
   if (data.length === 0) return 0;
-  if (carriedOut(context, caller) !== undefined) return data.length;
+  if (carriedOut(context, caller) !== undefined) return options.durability === 'process' ? data.length : context.durability.sync().then(() => data.length);
   const crowded = context.compactor.hardCrowded(number, offset, data.length);
   if (crowded !== undefined) return crowded.then(() => write(context, number, offset, data, options, caller));
+  if (context.engine.journalBytes > LIMITS.journalBytesHard) return writeAfterDrain(context, number, offset, data, options, caller);
   // Small data rides in the log, unless too much of it waits for the workers already: their pace is the limit then.
   if (data.length <= LIMITS.inlineBytesMax && context.pending.bytes < LIMITS.pendingBytesHard) {
     writeInline(context, number, offset, data, options, caller);
@@ -78,32 +84,51 @@ export function write(context: VfsContext, number: InodeNumber, offset: number, 
   return writeBlocks(context, number, offset, data, options, caller);
 }
 
+/** The workers are behind, or away: a bounded wait for them, and an error when it does not help. */
+async function writeAfterDrain(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
+  await context.durability.drain();
+  if (context.engine.journalBytes > LIMITS.journalBytesHard) throw new FsError('ENOSPC', 'the journal is full, and the disks do not take it');
+  return write(context, number, offset, data, options, caller);
+}
+
 function writeInline(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): void {
   context.space.admit(data.length);
   const copy = Buffer.from(data);
-  const blocks = splitAtChunks(context, offset, data.length);
+  const blocks = splitAtBlocks(context, offset, data.length);
   commitWrite(context, number, offset, data.length, blocks, options, caller, copy);
 }
 
 async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
-  const blocks = splitAtChunks(context, offset, data.length);
-  await Promise.all(blocks.map((block) => context.blocks.put(block.block, [data.subarray(block.offset - offset, block.offset - offset + block.bytes)])));
+  const blocks = splitAtBlocks(context, offset, data.length);
   try {
+    await context.blocks.putMany(blocks.map((block) => ({ id: block.block, data: [data.subarray(block.offset - offset, block.offset - offset + block.bytes)] })));
     commitWrite(context, number, offset, data.length, blocks, options, caller, undefined);
   } catch (error) {
-    context.blocks.delete(blocks.map((block) => block.block)).catch(() => {});
+    forgetBlocks(context, blocks);
     throw error;
   }
   if (options.durability !== 'process') await context.durability.sync();
   return data.length;
 }
 
-/** One new block for each chunk that the range touches. */
-function splitAtChunks(context: VfsContext, offset: number, bytes: number): Mapping[] {
+/** Some workers may have got these blocks, and no metadata names them: they are deleted like all garbage. */
+export function forgetBlocks(stores: Pick<VfsContext, 'engine' | 'logger'>, blocks: readonly Mapping[]): void {
+  try {
+    stores.engine.transact(null, (tx) => {
+      for (const { block } of blocks) tx.put(keys.garbage(block), PRESENT);
+    });
+  } catch (error) {
+    stores.logger.warn({ err: error, blocks: blocks.length }, 'blocks of a failed write stay on the disks until a scrub');
+  }
+}
+
+/** One new block for each block-sized part of the file that the range touches. */
+function splitAtBlocks(context: VfsContext, offset: number, bytes: number): Mapping[] {
+  const { blockBytes } = context;
   const blocks: Mapping[] = [];
   const end = offset + bytes;
   for (let at = offset; at < end; ) {
-    const stop = Math.min(end, (Math.floor(at / CHUNK) + 1) * CHUNK);
+    const stop = Math.min(end, (Math.floor(at / blockBytes) + 1) * blockBytes);
     blocks.push({ offset: at, bytes: stop - at, block: context.allocator.block(), blockOffset: 0 });
     at = stop;
   }
@@ -114,11 +139,8 @@ function commitWrite(
   context: VfsContext, number: InodeNumber, offset: number, bytes: number,
   blocks: readonly Mapping[], options: WriteOptions, caller: Caller, inline: Buffer | undefined,
 ): void {
-  let freed: BlockId[] = [];
-  let crowded: BlockReferences['crowded'] = [];
-  context.engine.transact(caller, (tx) => {
+  transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, number);
-    const references = new BlockReferences();
     for (const block of blocks) {
       references.create(block.block, block.bytes);
       if (inline !== undefined) tx.data(block.block, inline.subarray(block.offset - offset, block.offset - offset + block.bytes));
@@ -128,11 +150,7 @@ function commitWrite(
     inode.modified = inode.changed = now();
     if (options.killPrivileges || (inode.flags & INODE_FLAG.capability) !== 0) killPrivileges(tx, inode, { modeBits: options.killPrivileges });
     putInode(tx, inode);
-    freed = references.apply(tx, (block) => context.pending.isUnseen(block));
-    crowded = references.crowded;
   });
-  for (const block of freed) context.pending.drop(block);
-  for (const chunk of crowded) context.compactor.note(chunk);
   if (inline === undefined) return;
   const time = performance.now();
   for (const block of blocks) {
@@ -141,19 +159,13 @@ function commitWrite(
 }
 
 /**
- * Sets the size inside a transaction; returns the blocks to drop from the pending ones afterwards. Bytes behind a smaller
- * size are gone: a later growth reads zeros there. A large file has to go through shrinkInSteps before.
+ * Sets the size inside a transaction. Bytes behind a smaller size are gone: a later growth reads zeros there. A large
+ * file has to go through shrinkInSteps before.
  */
-export function setSize(context: VfsContext, tx: Transaction, inode: Inode, size: number): BlockId[] {
+export function setSize(tx: Transaction, references: BlockReferences, inode: Inode, size: number): void {
   if (size > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
-  let freed: BlockId[] = [];
-  if (size < inode.size) {
-    const references = new BlockReferences();
-    inode.allocatedBytes += dropRange(tx, references, inode.number, size, inode.size);
-    freed = references.apply(tx, (block) => context.pending.isUnseen(block));
-  }
+  if (size < inode.size) inode.allocatedBytes += dropRange(tx, references, inode.number, size, inode.size);
   inode.size = size;
-  return freed;
 }
 
 /** Makes holes of [from, to), visiting only chunks that exist; returns the change of allocated bytes. */
@@ -181,13 +193,11 @@ export async function shrinkInSteps(context: VfsContext, number: InodeNumber, si
     const chunks = lastChunks(context.engine.reader, number, Math.ceil(size / CHUNK), CHUNKS_PER_TRANSACTION);
     const first = chunks.at(-1);
     if (first === undefined || chunks.length < CHUNKS_PER_TRANSACTION) return;
-    let freed: BlockId[] = [];
-    context.engine.transact(null, (tx) => {
+    transactExtents(context, null, (tx, references) => {
       const inode = getInode(tx, number);
-      freed = setSize(context, tx, inode, Math.min(inode.size, first * CHUNK));
+      setSize(tx, references, inode, Math.min(inode.size, first * CHUNK));
       putInode(tx, inode);
     });
-    for (const block of freed) context.pending.drop(block);
     await new Promise((resolve) => { setImmediate(resolve); });
   }
 }
@@ -213,7 +223,7 @@ async function punchInSteps(context: VfsContext, number: InodeNumber, mode: Fall
     const chunks = chunksFrom(context.engine.reader, number, Math.floor(at / CHUNK), CHUNKS_PER_TRANSACTION);
     const next = ((chunks.at(-1) ?? 0) + 1) * CHUNK;
     if (chunks.length < CHUNKS_PER_TRANSACTION || next >= end) break;
-    reallocate(context, number, 'punchHole', at, next - at, caller);
+    reallocate(context, number, 'punchHole', at, next - at, { ...caller, requestHi: 0, requestLo: 0 });
     at = next;
     await new Promise((resolve) => { setImmediate(resolve); });
   }
@@ -221,20 +231,16 @@ async function punchInSteps(context: VfsContext, number: InodeNumber, mode: Fall
 }
 
 function reallocate(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): void {
-  let freed: BlockId[] = [];
-  context.engine.transact(caller, (tx) => {
+  transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, number);
     if (mode === 'punchHole' || mode === 'zeroRange' || mode === 'zeroRangeKeepSize') {
-      const references = new BlockReferences();
       inode.allocatedBytes += dropRange(tx, references, number, offset, Math.min(offset + bytes, inode.size));
-      freed = references.apply(tx, (block) => context.pending.isUnseen(block));
     }
     if (mode === 'allocate' || mode === 'zeroRange') inode.size = Math.max(inode.size, offset + bytes);
     inode.modified = inode.changed = now();
     killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
     putInode(tx, inode);
   });
-  for (const block of freed) context.pending.drop(block);
 }
 
 export function seek(context: VfsContext, number: InodeNumber, offset: number, what: 'data' | 'hole'): number {
@@ -272,20 +278,16 @@ export function copyRange(
   if (to.offset + length > LIMITS.fileBytesMax) throw new FsError('EFBIG');
   if (from.inode === to.inode && from.offset < to.offset + length && to.offset < from.offset + length) throw new FsError('EINVAL', 'source and target overlap');
   if (carriedOut(context, caller) !== undefined) return length;
-  let freed: BlockId[] = [];
-  context.engine.transact(caller, (tx) => {
+  transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, to.inode);
     const shift = to.offset - from.offset;
     const pieces = mappings(tx, from.inode, from.offset, length).map((piece) => ({ ...piece, offset: piece.offset + shift }));
-    const references = new BlockReferences();
     inode.allocatedBytes += replaceRange(tx, references, to.inode, { offset: to.offset, bytes: length }, pieces);
     inode.size = Math.max(inode.size, to.offset + length);
     inode.modified = inode.changed = now();
     killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
     putInode(tx, inode);
-    freed = references.apply(tx, (block) => context.pending.isUnseen(block));
   });
-  for (const block of freed) context.pending.drop(block);
   return length;
 }
 
@@ -303,13 +305,11 @@ export function freeInode(context: VfsContext, number: InodeNumber, dropXattrs: 
 }
 
 function freeRest(context: VfsContext, number: InodeNumber, dropXattrs: (tx: Transaction, inode: Inode) => void): void {
-  let freed: BlockId[] = [];
-  context.engine.transact(null, (tx) => {
+  transactExtents(context, null, (tx, references) => {
     const inode = getInode(tx, number);
-    if (isRegular(inode.mode)) freed = setSize(context, tx, inode, 0);
+    if (isRegular(inode.mode)) setSize(tx, references, inode, 0);
     dropXattrs(tx, inode);
     tx.delete(keys.inode(number));
     tx.delete(keys.orphan(number));
   });
-  for (const block of freed) context.pending.drop(block);
 }

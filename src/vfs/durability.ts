@@ -120,15 +120,32 @@ export class Durability {
       });
   }
 
+  /** Each step is tried whatever became of the others: on a full disk the moves fail, and deletes are what helps. */
   async #background(): Promise<void> {
-    this.#beforeSync();
-    await this.sync();
-    const old = performance.now() - PENDING_AGE_MS;
-    await this.#move(old, 0);
-    await this.#collectGarbage();
-    this.#trim();
-    await this.#afterSync();
+    const failures: unknown[] = [];
+    const attempt = async (step: () => Promise<void> | void): Promise<void> => {
+      try {
+        await step();
+      } catch (error) {
+        failures.push(error);
+      }
+    };
+    await attempt(() => this.#beforeSync());
+    await attempt(() => this.sync());
+    await attempt(() => this.#collectGarbage());
+    await attempt(() => this.#move(performance.now() - PENDING_AGE_MS, 0));
+    await attempt(() => this.#trim());
+    await attempt(() => this.#afterSync());
+    if (failures.length > 0) throw new AggregateError(failures, failures.map((error) => (error as Error).message).join('; '));
     this.#complaints = 0;
+  }
+
+  /** Makes room in the journal: everything on the workers, and trimmed. */
+  async drain(): Promise<void> {
+    await this.sync();
+    await this.#move(Infinity, 0);
+    await this.sync();
+    this.#trim();
   }
 
   /** Moves pending blocks that came before `before` until at most `leaveBytes` are left. */
@@ -160,7 +177,8 @@ export class Durability {
       if (rows.length === 0) return;
       if (this.#engine.lastSequence > this.#log.durableSequence) await this.sync();
       const ids = rows.map(([key]) => blockOfKey(key));
-      await this.#blocks.delete(ids);
+      // A disk that is away keeps its copies: the rows wait for it.
+      if (!(await this.#blocks.delete(ids))) return;
       this.#engine.transact(null, (tx: Transaction) => {
         for (const id of ids) tx.delete(keys.garbage(id));
       });

@@ -1,6 +1,6 @@
 // Names: lookup, create, link, unlink, rename, list.
 import { FsError } from '../base/errors.ts';
-import type { BlockId, InodeNumber } from '../base/ids.ts';
+import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Transaction } from '../metadata/engine.ts';
 import { FIRST_COOKIE, PRESENT, decodeListing, encodeEntry, encodeListing, keys, ranges, secondOfKey } from '../metadata/schema.ts';
@@ -8,6 +8,7 @@ import type { Entry, Inode } from '../metadata/schema.ts';
 import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import { isLargeShrink, setSize, shrinkInSteps } from './data.ts';
+import { transactExtents } from './extent-transaction.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { Attributes, Caller, DirectoryEntry, MaybePromise, RenameMode } from './filesystem.ts';
 import { killPrivileges } from './privileges.ts';
@@ -101,16 +102,14 @@ export function create(
 }
 
 function empty(context: VfsContext, number: InodeNumber, caller: Caller): Attributes {
-  let freed: BlockId[] = [];
-  const changed = context.engine.transact(caller, (tx) => {
+  const changed = transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, number);
-    freed = setSize(context, tx, inode, 0);
+    setSize(tx, references, inode, 0);
     killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
     inode.modified = inode.changed = now();
     putInode(tx, inode);
     return inode;
   });
-  for (const block of freed) context.pending.drop(block);
   return attributesOf(context, changed);
 }
 
@@ -213,6 +212,7 @@ export function rename(context: VfsContext, from: Place, to: Place, mode: Rename
   checkName(from.name);
   checkName(to.name);
   if (carriedOut(context, caller) !== undefined) return;
+  const whiteout = mode === 'whiteout' ? context.allocator.inode() : undefined;
   const orphan = context.engine.transact(caller, (tx) => {
     const source = getInode(tx, from.parent);
     const target = to.parent === from.parent ? source : getLiveDirectory(tx, to.parent);
@@ -231,7 +231,7 @@ export function rename(context: VfsContext, from: Place, to: Place, mode: Rename
       removeEntry(tx, source, from.name, entry);
       addEntry(tx, target, to.name, inode);
       moveDirectory(inode, source, target);
-      if (mode === 'whiteout') addWhiteout(context, tx, source, from.name, caller);
+      if (whiteout !== undefined) addWhiteout(tx, whiteout, source, from.name, caller);
       inode.changed = now();
       putInode(tx, inode);
     }
@@ -256,6 +256,7 @@ function replaceTarget(tx: Transaction, target: Inode, name: Buffer, existing: E
 /** ".." of a moved directory, and the links that it stands for. */
 function moveDirectory(inode: Inode, source: Inode, target: Inode): void {
   if (!isDirectory(inode.mode) || source === target) return;
+  if (target.links >= LIMITS.linksMax) throw new FsError('EMLINK');
   source.links--;
   target.links++;
   inode.parent = target.number;
@@ -277,8 +278,8 @@ function exchange(
 }
 
 /** RENAME_WHITEOUT leaves a 0/0 character device at the old name, as overlayfs wants it. rename(2). */
-function addWhiteout(context: VfsContext, tx: Transaction, source: Inode, name: Buffer, caller: Caller): void {
-  const whiteout = newInode(context.allocator.inode(), source, { mode: FILE_TYPE.character }, caller);
+function addWhiteout(tx: Transaction, number: InodeNumber, source: Inode, name: Buffer, caller: Caller): void {
+  const whiteout = newInode(number, source, { mode: FILE_TYPE.character }, caller);
   addEntry(tx, source, name, whiteout);
   putInode(tx, whiteout);
 }

@@ -9,9 +9,12 @@ interface PendingBlock {
   readonly sequence: Sequence;
   /** When it came, in ms of a monotonic clock. */
   readonly since: number;
-  /** waiting: only here and in the log. moving: a put is under way, or done and not yet synced. */
-  state: 'waiting' | 'moving';
+  /** waiting: only here and in the log. moving: a put is under way. again: a put failed, some worker may have got it. */
+  state: 'waiting' | 'moving' | 'again';
 }
+
+/** What a block takes besides its data, here and packed on a disk. */
+const OVERHEAD_BYTES = 128;
 
 /** Insertion order is sequence order, so the oldest is always first. */
 export class PendingBlocks {
@@ -20,19 +23,15 @@ export class PendingBlocks {
   readonly #unsynced = new Map<string, Sequence>();
   #bytes = 0;
 
-  /** Bytes held in memory. */
+  /** Bytes held in memory, what each block takes besides its data counted in. */
   get bytes(): number {
     return this.#bytes;
-  }
-
-  get size(): number {
-    return this.#blocks.size;
   }
 
   /** Takes ownership of `data`. */
   add(id: BlockId, data: Buffer, sequence: Sequence, now: number): void {
     this.#blocks.set(blockKey(id), { id, data, sequence, since: now, state: 'waiting' });
-    this.#bytes += data.length;
+    this.#bytes += data.length + OVERHEAD_BYTES;
   }
 
   get(id: BlockId): Buffer | undefined {
@@ -50,7 +49,7 @@ export class PendingBlocks {
     const block = this.#blocks.get(name);
     if (block === undefined) return;
     this.#blocks.delete(name);
-    this.#bytes -= block.data.length;
+    this.#bytes -= block.data.length + OVERHEAD_BYTES;
   }
 
   /** The oldest waiting blocks, up to `bytesMax` (at least one), that came before `before`; they are marked as moving. */
@@ -82,7 +81,7 @@ export class PendingBlocks {
   notMoved(blocks: readonly { id: BlockId }[]): void {
     for (const { id } of blocks) {
       const block = this.#blocks.get(blockKey(id));
-      if (block !== undefined) block.state = 'waiting';
+      if (block !== undefined) block.state = 'again';
     }
   }
 

@@ -52,7 +52,7 @@ describe('extents', () => {
         }
         if (holes) model.fill(undefined, from, from + count);
         allocated += replaceRange(tx, references, INODE, { offset: from * UNIT, bytes: count * UNIT }, pieces);
-        references.apply(tx, () => true);
+        references.apply(tx, { isUnseen: () => true });
       });
     }
     const found: typeof model = Array.from({ length: UNITS });

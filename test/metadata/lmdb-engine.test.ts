@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DriverEpoch, InodeNumber, Sequence } from '../../src/base/ids.ts';
-import { LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
+import { JournalLostError, LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
 import type { ReplayedData } from '../../src/metadata/lmdb/engine.ts';
 import { decodeOperations, decodeRecord } from '../../src/log/record.ts';
 
@@ -15,9 +15,9 @@ describe('the LMDB engine', () => {
   let directory: string;
   let engine: LmdbEngine;
   let replayed: ReplayedData[];
-  const openEngine = (epoch: number): Promise<LmdbEngine> => {
+  const openEngine = (epoch: number, closedCleanly = false): Promise<LmdbEngine> => {
     replayed = [];
-    return LmdbEngine.open({ directory, epoch: epoch as DriverEpoch, mountEpoch: 1 as DriverEpoch }, (data) => replayed.push(data));
+    return LmdbEngine.open({ directory, epoch: epoch as DriverEpoch, mountEpoch: 1 as DriverEpoch, closedCleanly }, (data) => replayed.push(data));
   };
 
   beforeEach(async () => {
@@ -69,10 +69,30 @@ describe('the LMDB engine', () => {
     expect(engine.committedResult({ requestHi: 7, requestLo: 9 })).toBeUndefined();
   });
 
+  it('refuses rows whose journal was taken away, since they lack what only it had', async () => {
+    engine.transact(null, (tx) => tx.put(key('a'), value('1')));
+    engine.commitBatch();
+    engine.transact(null, (tx) => tx.put(key('b'), value('2')));
+    await engine.abandon();
+    rmSync(join(directory, 'journal'), { recursive: true });
+    await expect(openEngine(2)).rejects.toThrow(JournalLostError);
+    LmdbEngine.setAside({ directory });
+    engine = await openEngine(3);
+    expect(engine.lastSequence).toBe(0);
+    rmSync(`${directory}.aside`, { recursive: true });
+  });
+
+  it('takes nothing more after it is closed', async () => {
+    await engine.close();
+    expect(() => engine.transact(null, (tx) => tx.put(key('a'), value('1')))).toThrow('no more changes');
+    engine = await openEngine(2, true);
+    expect(engine.reader.get(key('a'))).toBeUndefined();
+  });
+
   it('keeps counting where the last driver stopped', async () => {
     engine.transact(null, (tx) => tx.put(key('a'), value('1')));
     await engine.close();
-    engine = await openEngine(2);
+    engine = await openEngine(2, true);
     engine.transact(null, (tx) => tx.put(key('b'), value('2')));
     expect(engine.lastSequence).toBe(2);
     const records = engine.recordsAfter(1 as Sequence, 1 << 20);

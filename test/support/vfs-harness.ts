@@ -39,8 +39,9 @@ export class MemoryBlocks {
     if (block === undefined) throw new FsError('EIO', 'no such block');
     return [block.subarray(offset, offset + bytes)];
   }
-  async delete(ids: readonly BlockId[]): Promise<void> {
+  async delete(ids: readonly BlockId[]): Promise<boolean> {
     for (const id of ids) this.stored.delete(blockKey(id));
+    return true;
   }
   async sync(): Promise<void> {
     this.dirty = false;
@@ -90,7 +91,7 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
   const compactor = new Compactor({ engine, blocks: blocks as unknown as BlockEngine, pending, allocator, logger });
   const context: VfsContext = {
     engine, allocator, compactor, blocks: blocks as unknown as BlockEngine, pending, durability, accessTimes,
-    space: new Space(blocks as unknown as BlockEngine, pending), logger, readOnly: options.readOnly ?? false, orphans: new Set(),
+    space: new Space(blocks as unknown as BlockEngine, pending), logger, readOnly: options.readOnly ?? false, blockBytes: 1024 * 1024, orphans: new Set(),
   };
   const fs = new LocalFileSystem(context);
   return {

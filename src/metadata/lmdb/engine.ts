@@ -4,7 +4,7 @@
 // rows go into an LMDB write transaction that stays open over many changes, so that reads see them at once, and is
 // committed in the background; a successor replays what the last commit missed. Measured against a commit for each
 // change: docs/ARCHITECTURE.md.
-import { mkdirSync, openSync, fdatasyncSync, closeSync, rmSync, existsSync } from 'node:fs';
+import { mkdirSync, openSync, fdatasyncSync, closeSync, renameSync, rmSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ABORT, open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
@@ -16,6 +16,7 @@ import { LogFile } from '../../log/log-file.ts';
 import { decodeOperations, encodeRecord } from '../../log/record.ts';
 import type { Operation, RecordHeader } from '../../log/record.ts';
 import type { Cause, MetadataEngine, Reader, Row, Transaction } from '../engine.ts';
+import { BufferedTransaction } from './buffered-transaction.ts';
 import { decodeNumber, encodeNumber, isInodeKey, keys } from '../schema.ts';
 
 /** Rows of the database itself, below every schema key: never logged. */
@@ -37,8 +38,17 @@ export interface LmdbEngineOptions {
   readonly epoch: DriverEpoch;
   /** Epoch of the first driver of this mount: requests of former mounts had the same numbers, their results do not count. Default: `epoch`. */
   readonly mountEpoch?: DriverEpoch;
+  /** The last holder closed it: no journal is needed. Else a journal that is behind the rows is one that was lost. */
+  readonly closedCleanly?: boolean;
+  /** Told once when nothing more can be acknowledged: the process must end, the journal has all that was. */
+  readonly onFailure?: (error: Error) => void;
   /** Changes after which the open LMDB transaction is committed without waiting for an idle moment. */
   readonly batchOperationsMax?: number;
+}
+
+/** The journal of a database that was not closed is gone, and with it changes that the rows do not have. */
+export class JournalLostError extends Error {
+  override readonly name = 'JournalLostError';
 }
 
 export class LmdbEngine implements MetadataEngine {
@@ -47,6 +57,7 @@ export class LmdbEngine implements MetadataEngine {
   readonly #epoch: DriverEpoch;
   readonly #mountEpoch: DriverEpoch;
   readonly #batchOperationsMax: number;
+  readonly #onFailure: ((error: Error) => void) | undefined;
   readonly #db: RootDatabase<Buffer, Buffer>;
   readonly #journal: LogFile;
   /** Results by request, read from the journal at open: what the last driver carried out and perhaps did not answer. */
@@ -66,6 +77,7 @@ export class LmdbEngine implements MetadataEngine {
     this.#epoch = options.epoch;
     this.#mountEpoch = options.mountEpoch ?? options.epoch;
     this.#batchOperationsMax = options.batchOperationsMax ?? 4096;
+    this.#onFailure = options.onFailure;
     this.#db = db;
     this.#journal = journal;
     const applied = db.getBinary(APPLIED_SEQUENCE);
@@ -94,16 +106,26 @@ export class LmdbEngine implements MetadataEngine {
     db.readerCheck();
     const journal = LogFile.open(options.journalDirectory ?? join(options.directory, 'journal'), { segmentBytes: LIMITS.logSegmentBytes });
     const engine = new LmdbEngine(options, db, journal);
-    // A journal that is new: a clean end takes the old one away.
-    if (journal.lastSequence === 0 && engine.#appliedSequence > 0) await journal.reset(engine.#appliedSequence);
+    if (journal.lastSequence < engine.#appliedSequence) {
+      // A clean end takes the journal away. Otherwise it is never behind the rows, unless somebody removed it.
+      if (options.closedCleanly !== true) {
+        await engine.abandon();
+        throw new JournalLostError(`the rows are those of record ${engine.#appliedSequence}, the journal ends at ${journal.lastSequence}`);
+      }
+      await journal.reset(engine.#appliedSequence);
+    }
     engine.#replay(onData);
     return engine;
   }
 
-  /** Removes a database that is not to be trusted. */
-  static erase(options: { directory: string; journalDirectory?: string }): void {
-    rmSync(options.directory, { recursive: true, force: true });
-    if (options.journalDirectory !== undefined) rmSync(options.journalDirectory, { recursive: true, force: true });
+  /** Moves a database that is not to be trusted out of the way; the last such one is kept beside. */
+  static setAside(options: { directory: string; journalDirectory?: string }): void {
+    for (const directory of [options.directory, options.journalDirectory]) {
+      if (directory === undefined || !existsSync(directory)) continue;
+      const aside = `${directory}.aside`;
+      rmSync(aside, { recursive: true, force: true });
+      renameSync(directory, aside);
+    }
   }
 
   static exists(directory: string): boolean {
@@ -124,7 +146,7 @@ export class LmdbEngine implements MetadataEngine {
   }
 
   transact<T>(cause: Cause | null, work: (transaction: Transaction) => T): T {
-    if (this.#failed !== undefined) throw new FsError('EIO', 'the metadata journal failed; the driver is ending', { cause: this.#failed });
+    if (this.#failed !== undefined) throw new FsError('EIO', 'the metadata can take no more changes; the driver is ending', { cause: this.#failed });
     const transaction = new BufferedTransaction(this.reader);
     const value = work(transaction);
     if (transaction.operations.length > 0) this.#commit(cause, transaction);
@@ -158,8 +180,26 @@ export class LmdbEngine implements MetadataEngine {
     const finish = this.#finish;
     this.#finish = undefined;
     this.#operationsInBatch = 0;
-    finish();
+    try {
+      finish();
+    } catch (error) {
+      // LMDB has dropped the rows of acknowledged changes: only a successor that replays the journal has them again.
+      throw this.#fail(error as Error);
+    }
     this.#appliedSequence = this.#sequence;
+  }
+
+  /** Bytes of journal that is not trimmed yet. */
+  get journalBytes(): number {
+    return this.#journal.bytes;
+  }
+
+  #fail(error: Error): FsError {
+    if (this.#failed === undefined) {
+      this.#failed = error;
+      this.#onFailure?.(error);
+    }
+    return new FsError('EIO', 'the metadata cannot be written', { cause: error });
   }
 
   /** All rows of the schema in key order, as copies; for seeding a worker. The open batch is committed first. */
@@ -197,6 +237,7 @@ export class LmdbEngine implements MetadataEngine {
 
   /** Ends as a killed process does: the open batch is lost, the journal has it. For tests of the successor. */
   async abandon(): Promise<void> {
+    this.#failed ??= new Error('the metadata database was abandoned');
     const finish = this.#finish;
     this.#finish = undefined;
     finish?.(ABORT as never);
@@ -207,6 +248,7 @@ export class LmdbEngine implements MetadataEngine {
   /** Power-proof close, for a clean end. The journal has nothing then that the rows have not, and goes. */
   async close(): Promise<void> {
     this.commitBatch();
+    this.#failed ??= new Error('the metadata database is closed');
     await this.#journal.close();
     await this.#db.close();
     const fd = openSync(join(this.#directory, 'rows', 'data.mdb'), 'r+');
@@ -247,8 +289,9 @@ export class LmdbEngine implements MetadataEngine {
     try {
       this.#journal.append([record], sequence, sequence, this.#epoch);
     } catch (error) {
-      this.#failed = error as Error;
-      throw new FsError('EIO', 'the metadata journal cannot be written', { cause: error });
+      // Nothing was appended then (log/log-file.ts).
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw new FsError('ENOSPC', 'no room for the metadata journal', { cause: error });
+      throw this.#fail(error as Error);
     }
     this.#sequence = sequence;
     this.#begin();
@@ -308,63 +351,5 @@ export class LmdbEngine implements MetadataEngine {
     if (isInodeKey(key) && this.#db.getBinaryFast(key as never) === undefined) this.#inodeCount++;
     this.#db.put(key as never, value);
     this.#operationsInBatch++;
-  }
-}
-
-/** Collects a transaction's changes, so that a throw leaves nothing behind and one record holds them all. */
-class BufferedTransaction implements Transaction {
-  readonly operations: Operation[] = [];
-  resultInode: InodeNumber | 0 = 0;
-  inodeDelta = 0;
-  readonly #reader: Reader;
-  /** Index into `operations` by key: the last word on a row counts. */
-  readonly #byKey = new Map<string, number>();
-
-  constructor(reader: Reader) {
-    this.#reader = reader;
-  }
-
-  get(key: Buffer): Buffer | undefined {
-    if (this.operations.length > 0) {
-      const index = this.#byKey.get(key.toString('latin1'));
-      if (index !== undefined) {
-        const operation = this.operations[index];
-        return operation?.kind === 'put' ? operation.value : undefined;
-      }
-    }
-    return this.#reader.get(key);
-  }
-
-  range(start: Buffer, end: Buffer, limit: number, direction?: 'forward' | 'backward'): Row[] {
-    return this.#reader.range(start, end, limit, direction);
-  }
-
-  put(key: Buffer, value: Buffer): void {
-    this.#set(key, { kind: 'put', key, value });
-  }
-
-  delete(key: Buffer): void {
-    this.#set(key, { kind: 'delete', key });
-  }
-
-  data(id: BlockId, data: Buffer): void {
-    this.operations.push({ kind: 'data', id, data });
-  }
-
-  result(inode: InodeNumber): void {
-    this.resultInode = inode;
-  }
-
-  #set(key: Buffer, operation: Operation): void {
-    const name = key.toString('latin1');
-    const index = this.#byKey.get(name);
-    const before = index === undefined ? undefined : this.operations[index];
-    if (isInodeKey(key) && (operation.kind === 'delete' || index === undefined || before?.kind === 'delete')) {
-      const existed = before === undefined ? this.#reader.get(key) !== undefined : before.kind === 'put';
-      if (operation.kind === 'put' && !existed) this.inodeDelta++;
-      else if (operation.kind === 'delete' && existed) this.inodeDelta--;
-    }
-    if (index === undefined) this.#byKey.set(name, this.operations.push(operation) - 1);
-    else this.operations[index] = operation;
   }
 }
