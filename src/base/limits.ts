@@ -74,6 +74,8 @@ export const LIMITS = {
   workerSwitchMs: 3_000,
   /** As workerTimeoutMs, for requests that wait for the disk itself (syncs, checkpoints): a slow disk flushes gigabytes in this time. */
   workerSyncTimeoutMs: 60_000,
+  /** How long a worker may be away before a block is acknowledged with a copy less: longer than the longest pause before a restart. */
+  workerDegradeMs: 12_000,
   /** Requests that wait for one worker, absent or busy; further ones are refused. */
   workerQueueMax: 4096,
   /** Pause between attempts to reach a worker's socket: doubles from min to max. */
@@ -131,6 +133,7 @@ export function assertLimits(): void {
   assert(LIMITS.requestSlabBytes >= LIMITS.requestBytesMax + LIMITS.requestOverheadBytes, 'a slab holds the largest request');
   assert(LIMITS.inlineBytesMax <= LIMITS.checksumBytes, 'an inline block has one checksum');
   assert(LIMITS.blockIdsMax * 8 <= LIMITS.frameHeadBytesMax, 'a frame head carries the ids of one request');
+  assert(LIMITS.workerDegradeMs > 2 * LIMITS.restartDelayMaxMs && LIMITS.workerDegradeMs < LIMITS.workerAbsenceMs, 'a worker that is restarted is waited for');
   assert(LIMITS.workerSwitchMs < LIMITS.workerAbsenceMs, 'another disk is tried before a request fails');
   assert(LIMITS.chunkExtentsHard * 24 * 16 < LIMITS.logRecordBytesMax, 'crowded extent rows fit in a log record');
   assert(LIMITS.pendingBytesSoft < LIMITS.pendingBytesHard, 'moving starts before writers wait');

@@ -16,5 +16,7 @@ export interface LogOptions {
 /** A logger whose lines are written before it returns, so that the last words of a process are kept. */
 export function createLogger(options: LogOptions): Logger {
   const destination = pino.destination({ dest: options.file ?? 2, sync: true, append: true, mkdir: true });
+  // A log that cannot be written (a full disk) is no reason to end what it tells of.
+  destination.on('error', () => {});
   return pino({ level: options.level ?? 'info', base: { role: options.role, pid: process.pid } }, destination);
 }

@@ -118,7 +118,7 @@ export class Driver {
     const durable = await replicas.start();
     const blocks = new KvBlockEngine(pool, { policy, logger });
     const pending = new PendingBlocks();
-    for (const { id, data, sequence } of pendingData) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0);
+    for (const { id, data, sequence } of pendingData) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
     const allocator = new Allocator(engine, { newBlockEpoch });
     const accessTimes = new AccessTimes({ enabled: start.accessTime === 'relatime' && !start.readOnly });
     const compactor = new Compactor({ engine, blocks, pending, allocator, logger });

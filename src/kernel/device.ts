@@ -39,6 +39,10 @@ const JOIN_BYTES_MAX = 16 * 1024;
 /** FUSE_NOTIFY_RESEND: a fuse_out_header of 16 bytes with the code 7 in place of an error, for no request. */
 const RESEND = Buffer.from([16, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
+/** More buffers than this are not taken by one writev(2) (IOV_MAX is 1024). */
+const PIECES_MAX = 1000;
+const OUT_HEADER_BYTES = 16;
+
 /** The main thread only, since the poller is in its loop. */
 export class FuseDevice {
   readonly #fd: number;
@@ -105,7 +109,8 @@ export class FuseDevice {
       return;
     }
     try {
-      writevSync(this.#fd, [head.subarray(0, headBytes), ...pieces]);
+      if (pieces.length < PIECES_MAX) writevSync(this.#fd, [head.subarray(0, headBytes), ...pieces]);
+      else writevSync(this.#fd, [head.subarray(0, headBytes), Buffer.concat(pieces)]);
     } catch (error) {
       this.#replyFailed(-(error as NodeJS.ErrnoException).errno!, head);
     }
@@ -210,7 +215,13 @@ export class FuseDevice {
   #replyFailed(number: number, head: Buffer): void {
     // The asker is gone (ENOENT: interrupted or aborted), or the whole connection is, which the next read tells.
     if (number === ERRNO.ENOENT || number === ERRNO.ENODEV || number === ERRNO.ECONNABORTED || number === ERRNO.EPERM) return;
-    // EINVAL: the reply has a size or an error number that the protocol does not allow. The caller got EIO.
+    // EINVAL: the reply has a size or an error number that the protocol does not allow. The kernel still waits for one.
+    if (head.readInt32LE(4) === 0) {
+      const refused = Buffer.from(head.subarray(0, OUT_HEADER_BYTES));
+      refused.writeUInt32LE(OUT_HEADER_BYTES, 0);
+      refused.writeInt32LE(-ERRNO.EIO, 4);
+      write(this.#fd, refused, OUT_HEADER_BYTES);
+    }
     this.#logger.error(
       { errno: number, replyBytes: head.readUInt32LE(0), replyError: head.readInt32LE(4), unique: head.readBigUInt64LE(8).toString() },
       `the kernel refused a reply: ${strerror(number)}${number === ERRNO.EINVAL ? '; this is a defect of sdfs' : ''}`,

@@ -91,16 +91,28 @@ export class BlockWrite implements CopyOwner {
   async #exhausted(): Promise<void> {
     const { pool, policy } = this.#context;
     const copies = this.#stored.length;
-    if (copies >= policy.copiesMin && copies + this.#full < policy.copies) return this.#acceptDegraded();
+    if (copies >= policy.copiesMin && copies + this.#full < policy.copies) {
+      // A worker that is being restarted is back in a moment: a pause is better than a copy that is missing.
+      const graceMs = Math.max(0, ...this.#absent.map((index) => pool.link(index).patienceMs(LIMITS.workerDegradeMs)));
+      if (graceMs === 0) return this.#acceptDegraded();
+      await pool.anyReady(this.#absent, graceMs);
+      return this.#retryReady() ? this.#advance() : this.#exhausted();
+    }
     const patienceMs = this.#startMs + LIMITS.workerAbsenceMs - performance.now();
     // Where disks are full, only those count that may be back in a moment.
     const hopeful = this.#absent.filter((index) => this.#full === 0 ? pool.link(index).state.kind !== 'closed' : pool.link(index).patienceMs(LIMITS.workerAbsenceMs) > 0);
     if (hopeful.length === 0 || patienceMs <= 0) return this.#reject(this.#failure());
     await pool.anyReady(hopeful, patienceMs);
+    if (this.#retryReady()) this.#advance();
+    else this.#reject(this.#failure());
+  }
+
+  /** Makes candidates of the absent disks that are back; whether there are any. */
+  #retryReady(): boolean {
+    const { pool } = this.#context;
     this.#candidates = this.#absent.filter((index) => pool.link(index).isReady);
     this.#absent = this.#absent.filter((index) => !pool.link(index).isReady);
-    if (this.#candidates.length > 0) this.#advance();
-    else this.#reject(this.#failure());
+    return this.#candidates.length > 0;
   }
 
   async #acceptDegraded(): Promise<void> {

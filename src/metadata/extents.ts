@@ -4,7 +4,7 @@ import { blockIdFromKey, blockKey } from '../base/ids.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Reader, Transaction } from './engine.ts';
-import { PRESENT, decodeBlockRow, decodeExtents, encodeBlockRow, encodeExtents, keys, ranges, secondOfKey } from './schema.ts';
+import { PRESENT, decodeBlockRow, decodeExtents, encodeBlockRow, encodeExtents, extentCount, keys, ranges, secondOfKey } from './schema.ts';
 import type { Extent } from './schema.ts';
 
 const CHUNK = LIMITS.fileChunkBytes;
@@ -32,16 +32,32 @@ export function mappings(reader: Reader, inode: InodeNumber, offset: number, byt
   return found;
 }
 
-/** Numbers of the chunks from `fromChunk` on that have extents, at most `limit`. */
-export function chunksFrom(reader: Reader, inode: InodeNumber, fromChunk: number, limit: number): number[] {
-  const [start, end] = ranges.extents(inode, fromChunk);
-  return reader.range(start, end, limit).map(([key]) => secondOfKey(key));
+/** A chunk that has extents, and how many. */
+export interface ChunkExtents {
+  readonly chunk: number;
+  readonly extents: number;
 }
 
-/** Numbers of the last chunks that have extents, at or behind `fromChunk`: at most `limit`, the last one first. */
-export function lastChunks(reader: Reader, inode: InodeNumber, fromChunk: number, limit: number): number[] {
+/** Chunks with extents from `fromChunk` on, in order: at most `limit`. */
+export function chunksFrom(reader: Reader, inode: InodeNumber, fromChunk: number, limit: number): ChunkExtents[] {
   const [start, end] = ranges.extents(inode, fromChunk);
-  return reader.range(start, end, limit, 'backward').map(([key]) => secondOfKey(key));
+  return reader.range(start, end, limit).map(([key, value]) => ({ chunk: secondOfKey(key), extents: extentCount(value) }));
+}
+
+/** The last chunks with extents at or behind `fromChunk`, the last one first: at most `limit`. */
+export function lastChunks(reader: Reader, inode: InodeNumber, fromChunk: number, limit: number): ChunkExtents[] {
+  const [start, end] = ranges.extents(inode, fromChunk);
+  return reader.range(start, end, limit, 'backward').map(([key, value]) => ({ chunk: secondOfKey(key), extents: extentCount(value) }));
+}
+
+/** How many of these chunks, from the first on, have at most `extentsMax` extents together; at least one if there is one. */
+export function withinExtents(chunks: readonly ChunkExtents[], extentsMax: number): number {
+  let extents = 0;
+  for (const [index, chunk] of chunks.entries()) {
+    extents += chunk.extents;
+    if (extents > extentsMax) return Math.max(index, 1);
+  }
+  return chunks.length;
 }
 
 interface Delta {

@@ -135,10 +135,6 @@ export function isInodeKey(key: Buffer): boolean {
   return key[0] === TYPE.inode;
 }
 
-export function isBlockKey(key: Buffer): boolean {
-  return key[0] === TYPE.block;
-}
-
 /** The number in bytes 1-8 of a key. */
 export function numberOfKey(key: Buffer): number {
   return key.readUInt32BE(1) * 0x1_0000_0000 + key.readUInt32BE(5);
@@ -282,6 +278,11 @@ export function decodeExtents(value: Buffer | undefined): Extent[] {
     });
   }
   return extents;
+}
+
+/** Extents in a row, without decoding them. */
+export function extentCount(value: Buffer): number {
+  return (value.length - EXTENTS_HEADER_BYTES) / EXTENT_BYTES;
 }
 
 export function encodeBlockRow(row: BlockRow): Buffer {

@@ -8,7 +8,7 @@ import { INODE_FLAG, decodeBytes, encodeBytes, keys, nameOfKey, ranges } from '.
 import type { Inode } from '../metadata/schema.ts';
 import { attributesOf, carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
-import { isLargeShrink, setSize, shrinkInSteps } from './data.ts';
+import { isLargeShrink, setSize, shrinkInSteps } from './reshape.ts';
 import { transactExtents } from './extent-transaction.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { AttributeChanges, Attributes, Caller, MaybePromise, Timestamp, XattrMode } from './filesystem.ts';

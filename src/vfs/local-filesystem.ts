@@ -11,6 +11,7 @@ import * as data from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type * as api from './filesystem.ts';
 import * as namespace from './namespace.ts';
+import * as reshape from './reshape.ts';
 
 /** What `statistics` calls a block. */
 const STATISTICS_BLOCK_BYTES = 4096;
@@ -20,7 +21,7 @@ const BYTES_PER_INODE_GUESS = 1024;
 export class LocalFileSystem implements api.FileSystem {
   readonly #context: VfsContext;
 
-  /** Makes the root directory of a new volume; frees what the last mount left without a name. */
+  /** Makes the root directory of a new volume. */
   constructor(context: VfsContext) {
     this.#context = context;
     if (context.engine.reader.get(keys.inode(ROOT_INODE)) === undefined) this.#format();
@@ -33,7 +34,7 @@ export class LocalFileSystem implements api.FileSystem {
     const rows = this.#context.engine.reader.range(...ranges.orphans, Number.MAX_SAFE_INTEGER);
     for (const [key] of rows) {
       const inode = numberOfKey(key) as InodeNumber;
-      if (options.free && !this.#context.readOnly) data.freeInode(this.#context, inode, attributes.dropXattrs);
+      if (options.free && !this.#context.readOnly) reshape.freeInode(this.#context, inode, attributes.dropXattrs);
       else this.#context.orphans.add(inode);
     }
     return rows.length;
@@ -56,7 +57,7 @@ export class LocalFileSystem implements api.FileSystem {
 
   forget(inode: InodeNumber): void {
     if (this.#context.orphans.size === 0 || !this.#context.orphans.has(inode)) return;
-    data.freeInode(this.#context, inode, attributes.dropXattrs);
+    reshape.freeInode(this.#context, inode, attributes.dropXattrs);
   }
 
   getAttributes(inode: InodeNumber): api.Attributes {
@@ -127,15 +128,15 @@ export class LocalFileSystem implements api.FileSystem {
   }
 
   fallocate(inode: InodeNumber, mode: api.FallocateMode, offset: number, bytes: number, caller: api.Caller): api.MaybePromise<void> {
-    return data.fallocate(this.#context, inode, mode, offset, bytes, caller);
+    return reshape.fallocate(this.#context, inode, mode, offset, bytes, caller);
   }
 
   seek(inode: InodeNumber, offset: number, what: 'data' | 'hole'): number {
-    return data.seek(this.#context, inode, offset, what);
+    return reshape.seek(this.#context, inode, offset, what);
   }
 
   copyRange(from: { inode: InodeNumber; offset: number }, to: { inode: InodeNumber; offset: number }, bytes: number, caller: api.Caller): number {
-    return data.copyRange(this.#context, from, to, bytes, caller);
+    return reshape.copyRange(this.#context, from, to, bytes, caller);
   }
 
   readDirectory(inode: InodeNumber, cookie: number, options: { attributes: boolean }, take: (entry: api.DirectoryEntry) => boolean): void {

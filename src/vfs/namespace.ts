@@ -7,7 +7,7 @@ import { FIRST_COOKIE, PRESENT, decodeListing, encodeEntry, encodeListing, keys,
 import type { Entry, Inode } from '../metadata/schema.ts';
 import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
-import { isLargeShrink, setSize, shrinkInSteps } from './data.ts';
+import { isLargeShrink, setSize, shrinkInSteps } from './reshape.ts';
 import { transactExtents } from './extent-transaction.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { Attributes, Caller, DirectoryEntry, MaybePromise, RenameMode } from './filesystem.ts';

@@ -9,7 +9,7 @@ interface PendingBlock {
   readonly sequence: Sequence;
   /** When it came, in ms of a monotonic clock. */
   readonly since: number;
-  /** waiting: only here and in the log. moving: a put is under way. again: a put failed, some worker may have got it. */
+  /** waiting: only here and in the log. moving: a put is under way. again: a worker may have it, or not. */
   state: 'waiting' | 'moving' | 'again';
 }
 
@@ -28,9 +28,9 @@ export class PendingBlocks {
     return this.#bytes;
   }
 
-  /** Takes ownership of `data`. */
-  add(id: BlockId, data: Buffer, sequence: Sequence, now: number): void {
-    this.#blocks.set(blockKey(id), { id, data, sequence, since: now, state: 'waiting' });
+  /** Takes ownership of `data`. `replayed`: a driver before this one may have moved it. */
+  add(id: BlockId, data: Buffer, sequence: Sequence, now: number, { replayed = false } = {}): void {
+    this.#blocks.set(blockKey(id), { id, data, sequence, since: now, state: replayed ? 'again' : 'waiting' });
     this.#bytes += data.length + OVERHEAD_BYTES;
   }
 
