@@ -126,7 +126,7 @@ export class Driver {
     const durability = new Durability({ engine, blocks, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: () => compactor.run() });
     const context: VfsContext = {
       engine, allocator, blocks, pending, durability, accessTimes, compactor, logger,
-      space: new Space(blocks, pending), readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Set(),
+      space: new Space({ blocks, pending, engine }), readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Set(),
     };
     // A raised block epoch has to be safe before a block is named by it.
     if (newBlockEpoch) await durability.sync();

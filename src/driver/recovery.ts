@@ -1,4 +1,5 @@
 // The driver's metadata at start: its own database where that is to be trusted, else rebuilt from the best worker.
+import { join } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { EXIT, FormatError, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -11,6 +12,7 @@ import { decodeOperations, decodeRecord } from '../log/record.ts';
 import { JournalLostError, LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
+import { databaseReserve } from './database-reserve.ts';
 import { DatabaseTrust } from './database-trust.ts';
 import { placeJournal } from './journal-place.ts';
 import { journalBatch } from './journal-shipping.ts';
@@ -36,7 +38,7 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   const directory = start.stateDirectory;
   const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
   const trust = new DatabaseTrust(directory);
-  const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch, onFailure };
+  const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch, onFailure, reserveSpace: databaseReserve(join(directory, 'rows', 'data.mdb')) };
   const newest = mostAdvanced(pool);
   const best = newest !== undefined && newest.state.lastSequence > 0 ? newest : undefined;
   const trusted = trust.state();

@@ -47,6 +47,8 @@ export interface MetadataEngine {
   readonly lastSequence: Sequence;
   /** Transactions up to here are held by the engine itself, without its journal. */
   readonly appliedSequence: Sequence;
+  /** True while there is no room for more rows: only what makes room should be changed. */
+  readonly full: boolean;
   /** Bytes of journal that is not trimmed yet. */
   readonly journalBytes: number;
   /** Inodes that exist. */

@@ -102,6 +102,7 @@ export function setXattr(
   if (value.length > LIMITS.xattrValueBytesMax) throw new FsError('E2BIG');
   if (text.startsWith(ACL_PREFIX)) throw new FsError('EOPNOTSUPP');
   if (carriedOut(context, caller) !== undefined) return;
+  context.space.admit(value.length);
   context.engine.transact(caller, (tx) => {
     const key = keys.xattr(number, Buffer.from(name));
     const exists = tx.get(key) !== undefined;

@@ -149,14 +149,17 @@ function isAfter(time: Timestamp, other: Timestamp): boolean {
 export class Space {
   readonly #blocks: BlockEngine;
   readonly #pending: PendingBlocks;
+  readonly #engine: MetadataEngine;
 
-  constructor(blocks: BlockEngine, pending: PendingBlocks) {
-    this.#blocks = blocks;
-    this.#pending = pending;
+  constructor(parts: { blocks: BlockEngine; pending: PendingBlocks; engine: MetadataEngine }) {
+    this.#blocks = parts.blocks;
+    this.#pending = parts.pending;
+    this.#engine = parts.engine;
   }
 
   /** Throws ENOSPC unless `bytes` more, and all that waits for the workers, still fit in R copies. */
   admit(bytes: number): void {
+    if (this.#engine.full) throw new FsError('ENOSPC', 'no room for more metadata');
     if (this.#blocks.statistics().availableBytes < bytes + this.#pending.bytes) {
       throw new FsError('ENOSPC', `no room for ${bytes} bytes in enough copies`);
     }

@@ -30,6 +30,9 @@ export function lookup(context: VfsContext, parent: InodeNumber, name: Buffer): 
 /** One object for the most frequent error of all: nobody reads its stack. */
 const NO_ENTRY = new FsError('ENOENT');
 
+/** What a name and its inode take, about. */
+const METADATA_BYTES = 4096;
+
 export interface NewInode {
   readonly mode: number;
   readonly device?: number;
@@ -43,6 +46,7 @@ export function makeInode(
   checkName(name);
   const done = carriedOut(context, caller);
   if (done !== undefined && done !== 0) return attributesOf(context, getInode(context.engine.reader, done));
+  context.space.admit(METADATA_BYTES);
   const number = context.allocator.inode();
   const changed = context.engine.transact(caller, (tx) => {
     const directory = getLiveDirectory(tx, parent);

@@ -102,18 +102,31 @@ describe('put', () => {
     workers[1]!.kill();
     let done = false;
     const put = store.put(blockOf(1)).then(() => (done = true));
-    await pass(LIMITS.workerSwitchMs + 200);
+    await pass(LIMITS.workerDegradeMs + 200);
     expect(degraded).toMatchObject([{ kind: 'put', haveCopies: 1, missing: [1] }]);
     expect(done).toBe(false);
     release?.();
     await put;
   });
 
+  it('waits for a worker that is only being started again, rather than do without its copy', async () => {
+    await build(2, 2);
+    workers[1]!.kill();
+    const put = store.put(blockOf(1));
+    await pass(LIMITS.restartDelayMaxMs + 2_000);
+    expect(degraded).toEqual([]);
+    workers[1]!.restart();
+    await pass(500);
+    await put;
+    expect(holders(blockOf(1))).toEqual([0, 1]);
+    expect(degraded).toEqual([]);
+  });
+
   it('fails when it cannot be recorded that fewer copies are acknowledged', async () => {
     await build(2, 2, { onDegraded: () => Promise.reject(new Error('no membership')) });
     workers[1]!.kill();
     const put = outcome(store.put(blockOf(1)));
-    await pass(LIMITS.workerSwitchMs + 200);
+    await pass(LIMITS.workerDegradeMs + 200);
     expect(await put).toMatchObject({ error: { message: 'no membership' } });
   });
 
@@ -279,7 +292,7 @@ describe('sync', () => {
     await build(2, 2);
     workers[1]!.kill();
     const put = store.put(blockOf(1));
-    await pass(LIMITS.workerSwitchMs + 200);
+    await pass(LIMITS.workerDegradeMs + 200);
     await put;
     workers[0]!.kill();
     workers[1]!.restart();

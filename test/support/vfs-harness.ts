@@ -91,7 +91,7 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
   const compactor = new Compactor({ engine, blocks: blocks as unknown as BlockEngine, pending, allocator, logger });
   const context: VfsContext = {
     engine, allocator, compactor, blocks: blocks as unknown as BlockEngine, pending, durability, accessTimes,
-    space: new Space(blocks as unknown as BlockEngine, pending), logger, readOnly: options.readOnly ?? false, blockBytes: 1024 * 1024, orphans: new Set(),
+    space: new Space({ blocks: blocks as unknown as BlockEngine, pending, engine }), logger, readOnly: options.readOnly ?? false, blockBytes: 1024 * 1024, orphans: new Set(),
   };
   const fs = new LocalFileSystem(context);
   return {

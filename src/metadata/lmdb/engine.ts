@@ -40,6 +40,8 @@ export interface LmdbEngineOptions {
   readonly mountEpoch?: DriverEpoch;
   /** The last holder closed it: no journal is needed. Else a journal that is behind the rows is one that was lost. */
   readonly closedCleanly?: boolean;
+  /** Called before LMDB's file grows: sets space aside for it, false when there is none. */
+  readonly reserveSpace?: () => boolean;
   /** Told once when nothing more can be acknowledged: the process must end, the journal has all that was. */
   readonly onFailure?: (error: Error) => void;
   /** Changes after which the open LMDB transaction is committed without waiting for an idle moment. */
@@ -58,6 +60,7 @@ export class LmdbEngine implements MetadataEngine {
   readonly #mountEpoch: DriverEpoch;
   readonly #batchOperationsMax: number;
   readonly #onFailure: ((error: Error) => void) | undefined;
+  readonly #reserveSpace: () => boolean;
   readonly #db: RootDatabase<Buffer, Buffer>;
   readonly #journal: LogFile;
   /** Results by request, read from the journal at open: what the last driver carried out and perhaps did not answer. */
@@ -65,6 +68,7 @@ export class LmdbEngine implements MetadataEngine {
   /** Ends the open LMDB write transaction; undefined when none is open. */
   #finish: ((result?: never) => void) | undefined;
   #operationsInBatch = 0;
+  #full = false;
   #sequence: Sequence;
   #appliedSequence: Sequence;
   #inodeCount: number;
@@ -78,6 +82,7 @@ export class LmdbEngine implements MetadataEngine {
     this.#mountEpoch = options.mountEpoch ?? options.epoch;
     this.#batchOperationsMax = options.batchOperationsMax ?? 4096;
     this.#onFailure = options.onFailure;
+    this.#reserveSpace = options.reserveSpace ?? (() => true);
     this.#db = db;
     this.#journal = journal;
     const applied = db.getBinary(APPLIED_SEQUENCE);
@@ -175,6 +180,7 @@ export class LmdbEngine implements MetadataEngine {
   /** Commits the open LMDB transaction. Takes about 1 us a change; called at idle moments. */
   commitBatch(): void {
     if (this.#finish === undefined) return;
+    this.#full = !this.#reserveSpace();
     this.#db.put(APPLIED_SEQUENCE, encodeNumber(this.#sequence));
     this.#db.put(INODE_COUNT, encodeNumber(this.#inodeCount));
     const finish = this.#finish;
@@ -187,6 +193,11 @@ export class LmdbEngine implements MetadataEngine {
       throw this.#fail(error as Error);
     }
     this.#appliedSequence = this.#sequence;
+  }
+
+  /** True while the file system below has no room for more rows: what is set aside is for deletes. */
+  get full(): boolean {
+    return this.#full;
   }
 
   /** Bytes of journal that is not trimmed yet. */
