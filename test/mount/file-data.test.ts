@@ -18,6 +18,16 @@ describeOnMount('file data', {}, (mount) => {
     `);
   });
 
+  it('a read over more pieces than one writev takes is answered', async () => {
+    const file = await open(path('pieces'), 'a');
+    for (let index = 0; index < 1500; index++) await file.write(Buffer.alloc(128, index));
+    await file.close();
+    await mount().sh('sync pieces && echo 3 >/proc/sys/vm/drop_caches');
+    const bytes = await readFile(path('pieces'));
+    expect(bytes.length).toBe(1500 * 128);
+    for (let index = 0; index < 1500; index++) expect(bytes[index * 128 + 127]).toBe(index & 0xff);
+  });
+
   it('a file may be larger than 4 GiB, with data on both sides', async () => {
     const file = await open(path('huge'), 'w+');
     try {

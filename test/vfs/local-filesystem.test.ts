@@ -97,6 +97,26 @@ describe('the local file system', () => {
     expect(harness.context.pending.bytes).toBe(0);
   });
 
+  it('frees, punches and copies files of tens of thousands of extents in records that fit', async () => {
+    const chunk = 1024 * 1024;
+    const make = async (text: string): Promise<InodeNumber> => {
+      const file = create(text);
+      for (let at = 0; at < 60; at++) for (let piece = 0; piece < 400; piece++) await write(file, at * chunk + piece * 2000, Buffer.from('data'));
+      return file;
+    };
+    const file = await make('f');
+    const copied = harness.fs.copyRange({ inode: file, offset: 0 }, { inode: create('copy'), offset: 0 }, 60 * chunk, harness.caller());
+    expect(copied).toBeGreaterThan(0);
+    expect(copied).toBeLessThan(60 * chunk);
+    await harness.fs.fallocate(file, 'punchHole', 0, 60 * chunk, harness.caller());
+    expect(codeOf(() => harness.fs.seek(file, 0, 'data'))).toBe('ENXIO');
+    const other = await make('g');
+    harness.fs.unlink(ROOT_INODE, name('g'), harness.caller());
+    harness.fs.forget(other);
+    while (harness.engine.inodeCount > 3) await new Promise((resolve) => { setImmediate(resolve); });
+    expect(codeOf(() => harness.fs.getAttributes(other))).toBe('ESTALE');
+  });
+
   it('finds data and holes', async () => {
     const file = create('f');
     await write(file, 1_000_000, Buffer.alloc(100_000, 1));
