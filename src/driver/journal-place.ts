@@ -8,17 +8,17 @@ import type { Uuid } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { LIMITS } from '../base/limits.ts';
 
-const MEMORY = '/dev/shm';
 /** statfs(2), TMPFS_MAGIC. */
 const TMPFS_MAGIC = 0x01021994;
 
 /** The directory for the journal of this volume: the one in use, or the best place for a new one. */
 export function placeJournal(parts: { volume: Uuid; stateDirectory: string; logger: Logger }): string {
   const onDisk = join(parts.stateDirectory, 'journal');
-  const inMemory = join(MEMORY, `sdfs-${parts.volume}`);
+  const memory = process.env['SDFS_JOURNAL_DIR'] ?? '/dev/shm';
+  const inMemory = join(memory, `sdfs-${parts.volume}`);
   if (existsSync(onDisk)) return onDisk;
   try {
-    const { type, bavail, bsize } = statfsSync(MEMORY);
+    const { type, bavail, bsize } = statfsSync(memory);
     const isNew = !existsSync(inMemory);
     if (type !== TMPFS_MAGIC || (isNew && bavail * bsize < 2 * LIMITS.logBytesSoft)) return onDisk;
     if (isNew) mkdirSync(inMemory, { mode: 0o700 });

@@ -29,7 +29,7 @@ export class BuiltCommand {
   }
 
   run(runDirectory: string, words: readonly string[]): Promise<Outcome> {
-    return runProgram(process.execPath, [this.main, ...words], { ...process.env, SDFS_RUN_DIR: runDirectory, NO_COLOR: '1' });
+    return runProgram(process.execPath, [this.main, ...words], { ...process.env, SDFS_RUN_DIR: runDirectory, SDFS_JOURNAL_DIR: runDirectory, NO_COLOR: '1' });
   }
 }
 

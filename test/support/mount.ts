@@ -1,5 +1,5 @@
 // A private volume with a mount of its own, served by other processes, for tests that run real programs on it.
-import { accessSync, constants, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -65,6 +65,8 @@ export class TestMount {
   readonly disks: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   readonly #marker: string;
+  /** In memory, as in real life; a mount that was killed leaves its journal there. */
+  readonly #journals = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'sdfs-test-'));
   readonly #options: TestMountOptions;
 
   private constructor(root: string, options: TestMountOptions) {
@@ -75,7 +77,7 @@ export class TestMount {
     this.#options = options;
     // Every process that comes of this mount inherits it, and can be found by it whatever becomes of its parents.
     this.#marker = `SDFS_TEST_MOUNT=${root}`;
-    this.env = { ...process.env, SDFS_TEST_MOUNT: root, SDFS_RUN_DIR: join(root, 'run') };
+    this.env = { ...process.env, SDFS_TEST_MOUNT: root, SDFS_RUN_DIR: join(root, 'run'), SDFS_JOURNAL_DIR: this.#journals };
   }
 
   /** Makes the directories and, unless `init` is false, the volume. Mounts nothing. */
@@ -193,7 +195,7 @@ export class TestMount {
   async destroy({ faults = false }: { readonly faults?: boolean } = {}): Promise<void> {
     const problems = await this.takeAway();
     if (!faults) problems.push(...(await this.errorsInLog()).slice(0, 10));
-    await rm(this.root, { recursive: true, force: true }).catch((error: unknown) => problems.push(String(error)));
+    for (const directory of [this.root, this.#journals]) await rm(directory, { recursive: true, force: true }).catch((error: unknown) => problems.push(String(error)));
     if (problems.length > 0) throw new Error(`the mount did not end well:\n${problems.join('\n')}`);
   }
 

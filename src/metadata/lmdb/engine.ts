@@ -4,7 +4,7 @@
 // rows go into an LMDB write transaction that stays open over many changes, so that reads see them at once, and is
 // committed in the background; a successor replays what the last commit missed. Measured against a commit for each
 // change: docs/ARCHITECTURE.md.
-import { mkdirSync, openSync, fdatasyncSync, closeSync, renameSync, rmSync, existsSync } from 'node:fs';
+import { mkdirSync, openSync, fdatasyncSync, closeSync, renameSync, rmSync, existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ABORT, open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
@@ -126,7 +126,7 @@ export class LmdbEngine implements MetadataEngine {
   /** Moves a database that is not to be trusted out of the way; the last such one is kept beside. */
   static setAside(options: { directory: string; journalDirectory?: string }): void {
     for (const directory of [options.directory, options.journalDirectory]) {
-      if (directory === undefined || !existsSync(directory)) continue;
+      if (directory === undefined || !existsSync(directory) || readdirSync(directory).length === 0) continue;
       const aside = `${directory}.aside`;
       rmSync(aside, { recursive: true, force: true });
       renameSync(directory, aside);
@@ -268,7 +268,7 @@ export class LmdbEngine implements MetadataEngine {
     } finally {
       closeSync(fd);
     }
-    rmSync(this.#journalDirectory, { recursive: true, force: true });
+    for (const directory of [this.#journalDirectory, `${this.#journalDirectory}.aside`]) rmSync(directory, { recursive: true, force: true });
   }
 
   readonly reader: Reader = {
