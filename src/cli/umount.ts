@@ -46,7 +46,11 @@ async function cleanUnmount(target: string | undefined): Promise<void> {
   try {
     await new ControlClient(mount.controlSocket).unmount('clean');
   } catch (error) {
-    if (error instanceof KeeperGoneError) throw deadKeeper(mount, error);
+    if (error instanceof KeeperGoneError) {
+      // It may be ending already, for another reason or before its answer was read.
+      if (!(await waitForEnd([mount.keeper, ...mount.children], LIMITS.controlCallMs)) || findMount(mount.mountpoint) !== undefined) throw deadKeeper(mount, error);
+      return print(`unmounted ${mount.mountpoint}`);
+    }
     if (error instanceof UserError && error.exitCode === EXIT.busy && mount.attached) await nameHolders(mount);
     throw error;
   }
