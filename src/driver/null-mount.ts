@@ -5,6 +5,7 @@ import { createLogger } from '../base/log.ts';
 import { FuseSession } from '../fuse/session.ts';
 import { setReadAhead } from '../kernel/connection.ts';
 import { FuseDevice } from '../kernel/device.ts';
+import { WakeLatency } from '../kernel/wake-latency.ts';
 import { mountFuse } from '../kernel/mount.ts';
 import { parseMountOptions } from '../kernel/mount-options.ts';
 import { findMount } from '../kernel/mount-table.ts';
@@ -26,7 +27,7 @@ function main(mountpoint: string | undefined, busyPollMs: number | undefined): v
       if (end.reason === 'failed') logger.error({ err: end.error }, 'the device failed');
       process.exit(end.reason === 'failed' ? 1 : 0);
     },
-  }, { logger, ...(busyPollMs === undefined ? {} : { busyPollMs }) });
+  }, { logger, wakeLatency: new WakeLatency(), ...(busyPollMs === undefined ? {} : { busyPollMs }) });
   const session = new FuseSession(new NullFileSystem(), { logger, onNegotiated: () => process.stdout.write('ready\n') }, device);
   mountFuse(fd, mountpoint, parseMountOptions('allow_other,fsname=null,subtype=sdfs-null'));
   const entry = findMount(mountpoint);
