@@ -18,6 +18,7 @@
 //   70 block:8                           garbage: u8 version. On workers, named by no extent; deleted after a sync
 import { FormatError } from '../base/errors.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
+import type { Timestamp } from '../base/time.ts';
 import { readU64, writeU64 } from '../log/record.ts';
 
 export const SCHEMA_VERSION = 1;
@@ -26,11 +27,6 @@ const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, exten
 
 /** Names of the bookkeeping rows. Leases are upper bounds: numbers below them may be in use, none above is. */
 export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch' } as const;
-
-export interface Timestamp {
-  readonly seconds: number;
-  readonly nanoseconds: number;
-}
 
 export interface Inode {
   number: InodeNumber;

@@ -1,15 +1,11 @@
 // What a driver edge (fuse/, fuse-native/) asks of the file system: POSIX operations on inode numbers.
 import type { InodeNumber } from '../base/ids.ts';
+import type { Timestamp } from '../base/time.ts';
+
+export type { Timestamp };
 
 /** Answers come at once where nothing has to be waited for, and that is the common case: no promise is made then. */
 export type MaybePromise<T> = T | Promise<T>;
-
-export interface Timestamp {
-  /** Seconds since 1970, may be negative. */
-  readonly seconds: number;
-  /** 0 … 999,999,999. */
-  readonly nanoseconds: number;
-}
 
 /** Full `st_mode` type bits (octal), as in <linux/stat.h>. */
 export const FILE_TYPE = {
