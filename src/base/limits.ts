@@ -110,15 +110,27 @@ export const LIMITS = {
   /** Body of a control request or answer. */
   controlBodyBytesMax: 16 * MiB,
   /** A disk directory must have this much free at init. */
-  diskBytesMin: 64 * MiB,
+  diskBytesMin: 160 * MiB,
   /** Path of a UNIX socket, in bytes: sun_path less the NUL. unix(7). */
   socketPathBytesMax: 107,
 
-  /** One segment file of blocks on a disk. */
+  /** One segment file of blocks on a disk: a share of its file system, between these. */
   segmentBytes: 256 * MiB,
-  /** Share of a disk that ordinary writes may not use, so that deletes and compaction go on when it is full. */
+  segmentBytesMin: 8 * MiB,
+  segmentFraction: 1 / 64,
+  /** What ordinary writes may not use of a file system, so that logs, deletes and compaction go on when it is full. */
   reserveFraction: 0.02,
-  reserveBytesMin: 32 * MiB,
+  /** The same at least, for each disk directory of the volume on it; and never more than this share of it. */
+  reserveBytesMin: 64 * MiB,
+  reserveFractionMax: 0.5,
+  /** Below this much free space, for each disk directory on a file system, it is asked before every write. */
+  freeBytesLow: 1024 * MiB,
+  /** Databases have space allocated ahead of their growth: a share of the file system, between these. */
+  growAheadBytes: 16 * MiB,
+  growAheadBytesMin: 4 * MiB,
+  /** A file system below this size: its redo logs have smaller segments, and fewer spare ones. */
+  smallDiskBytes: 8192 * MiB,
+  logSegmentBytesSmall: 8 * MiB,
 } as const;
 
 /** The relations between limits, checked once at start of every process. */
@@ -138,4 +150,6 @@ export function assertLimits(): void {
   assert(LIMITS.chunkExtentsHard * 24 * 16 < LIMITS.logRecordBytesMax, 'crowded extent rows fit in a log record');
   assert(LIMITS.pendingBytesSoft < LIMITS.pendingBytesHard, 'moving starts before writers wait');
   assert(LIMITS.segmentBytes < 2 ** 31, 'offsets in a segment fit in 31 bits');
+  assert(LIMITS.segmentBytesMin >= 4 * LIMITS.blockBytesMax && LIMITS.segmentBytesMin <= LIMITS.segmentBytes, 'the smallest segment holds some of the largest blocks');
+  assert(LIMITS.logSegmentBytesSmall >= 2 * LIMITS.logRecordBytesMax && LIMITS.logSegmentBytesSmall <= LIMITS.logSegmentBytes, 'a small log segment holds the largest record');
 }

@@ -16,6 +16,7 @@ import { EXIT, UserError } from '../base/errors.ts';
 import type { BlockId } from '../base/ids.ts';
 import { readU64, writeU64 } from '../log/record.ts';
 import type { BlockClass } from './block-format.ts';
+import { GrowAhead } from './grow-ahead.ts';
 
 const VERSION = 1;
 const FORMAT_KEY = Buffer.from('format');
@@ -45,6 +46,7 @@ type Table = Database<Buffer, Buffer>;
 export class BlockIndex {
   readonly #directory: string;
   readonly #env: RootDatabase<Buffer, Buffer>;
+  readonly #ahead: GrowAhead;
   readonly #blocks: Table;
   readonly #segments: Table;
   readonly #dead: Table;
@@ -56,6 +58,7 @@ export class BlockIndex {
     const table = { keyEncoding: 'binary', encoding: 'binary', compression: false, cache: false } as const;
     this.#directory = directory;
     this.#env = open<Buffer, Buffer>({ ...table, path: directory, noSync: true, overlappingSync: false, mapSize: MAP_BYTES, maxDbs: 8 });
+    this.#ahead = new GrowAhead(join(directory, 'data.mdb'));
     this.#env.readerCheck();
     this.#blocks = this.#env.openDB<Buffer, Buffer>({ ...table, name: 'blocks' });
     this.#segments = this.#env.openDB<Buffer, Buffer>({ ...table, name: 'segments' });
@@ -115,9 +118,14 @@ export class BlockIndex {
     return out;
   }
 
-  /** All changes that `work` makes, or none when it throws. Survives the process when it returns. */
-  transact<T>(work: () => T): T {
-    return this.#env.transactionSync(work);
+  /** All changes that `work` makes (to about `rows` rows), or none when it throws. Survives the process when it returns. */
+  transact<T>(work: () => T, rows = Infinity): T {
+    this.#ahead.prepare(rows);
+    try {
+      return this.#env.transactionSync(work);
+    } catch (error) {
+      throw this.#ahead.reasonOf(error);
+    }
   }
 
   put(id: BlockId, location: BlockLocation, checksums: Uint32Array): void {
@@ -184,6 +192,7 @@ export class BlockIndex {
   /** Closed, and durable: the next one may trust it whatever happens to the machine. */
   async close(): Promise<void> {
     await this.#env.close();
+    this.#ahead.close();
     const file = await fs.promises.open(join(this.#directory, 'data.mdb'), 'r+');
     try {
       await file.sync();

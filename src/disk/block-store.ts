@@ -101,19 +101,21 @@ export class BlockStore {
       bytes += layoutOf(blockBytes).recordBytes;
       (classOf(blockBytes) === 'large' ? large : small).push({ put, blockBytes });
     }
+    const changes: Change[] = [];
     try {
       this.#space.take(bytes);
-      const changes = [...this.#append('large', large), ...this.#append('small', small)];
-      this.#changes.push(...changes);
+      this.#append('large', large, changes);
+      this.#append('small', small, changes);
     } catch (error) {
+      this.#withdraw(changes);
       throw diskError(error, 'blocks cannot be stored');
     }
+    this.#changes.push(...changes);
     return this.#commitSoon();
   }
 
   /** Writes records behind one another, with one system call for each segment that takes some. */
-  #append(blockClass: BlockClass, blocks: readonly Placed[]): Change[] {
-    const changes: Change[] = [];
+  #append(blockClass: BlockClass, blocks: readonly Placed[], changes: Change[]): void {
     let from = 0;
     while (from < blocks.length) {
       const segment = this.#segments.roomFor(blockClass, layoutOf(blocks[from]!.blockBytes).recordBytes);
@@ -129,7 +131,15 @@ export class BlockStore {
       } while (from < blocks.length && this.#segments.fits(segment, bytes + layoutOf(blocks[from]!.blockBytes).recordBytes));
       this.#segments.append(segment, pieces, bytes);
     }
-    return changes;
+  }
+
+  /** Gives back the space of records that did not get into the index; they are the last ones of their segments. */
+  #withdraw(changes: readonly Change[]): void {
+    const ends = new Map<number, number>();
+    for (const change of changes) {
+      if (change.kind === 'put' && !ends.has(change.location.segment)) ends.set(change.location.segment, change.location.offset);
+    }
+    for (const [number, end] of ends) this.#segments.cut(this.#segments.get(number), end);
   }
 
   #encode(pieces: Uint8Array[], put: BlockPut, blockBytes: number): void {
@@ -238,6 +248,7 @@ export class BlockStore {
       waiting.resolve();
     } catch (error) {
       waiting.reject(diskError(error, 'the block index cannot be written'));
+      this.#withdraw(changes);
     }
   }
 
@@ -267,7 +278,7 @@ export class BlockStore {
         assert(bytes >= 0, `segment ${segment.number} has live bytes: ${bytes}`);
         this.#index.putSegment({ number: segment.number, class: segment.class, end: segment.end, liveBytes: bytes, punchedBytes: segment.punchedBytes });
       }
-    });
+    }, changes.length);
     for (const [segment, bytes] of liveBytes) segment.liveBytes = bytes;
     if (dead) this.#upkeep.poke();
   }

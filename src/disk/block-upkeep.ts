@@ -1,9 +1,12 @@
 // Gives the space of dead blocks back, in the background and in small steps: holes in segments of large blocks,
-// segments without live blocks unlinked, segments of small blocks that are half dead written anew.
+// segments without live blocks unlinked, segments that are more than half dead written anew, the deadest first.
+//
+// All of it works on a full disk: it uses the reserve, and gives back more than it takes.
 import fs from 'node:fs';
+import { FormatError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { errno, fallocate, SystemCallError } from '../os/libc.ts';
-import { DEAD, layoutOf, SEGMENT_HEADER_BYTES, STATE_OFFSET } from './block-format.ts';
+import { DEAD, layoutOf, STATE_OFFSET } from './block-format.ts';
 import type { BlockIndex, BlockLocation } from './block-index.ts';
 import type { ScannedBlock } from './block-scan.ts';
 import { scanSegment } from './block-scan.ts';
@@ -11,8 +14,11 @@ import type { BlockSegment, SegmentSet } from './segment-set.ts';
 
 /** Dead records handled in one step. */
 const DEAD_MAX = 64;
-/** Live bytes of small blocks moved in one step. */
+/** Live bytes moved in one step. */
 const MOVE_BYTES = 512 * 1024;
+/** Bytes read in one step in search of live ones; a record counts as a page at least. */
+const LOOK_BYTES = 4 * 1024 * 1024;
+const PAGE_BYTES = 4096;
 /** Pause between steps, so that requests go first: at most some 50 MB/s are moved. */
 const PAUSE_MS = 10;
 /** After a step that failed. */
@@ -27,7 +33,7 @@ interface Parts {
   readonly settle: () => void;
 }
 
-/** A segment of small blocks whose live ones are being moved. */
+/** A segment whose live blocks are being moved. */
 interface Compaction {
   readonly segment: BlockSegment;
   readonly records: Generator<ScannedBlock>;
@@ -70,6 +76,7 @@ export class BlockUpkeep {
     let again: number | undefined;
     try {
       this.#parts.settle();
+      this.#sealEmpty();
       if (this.#buryDead() || this.#removeEmpty() || (await this.#compact())) again = PAUSE_MS;
     } catch (error) {
       this.#parts.log.warn({ err: error }, 'dead blocks could not be cleared away; trying again later');
@@ -78,6 +85,12 @@ export class BlockUpkeep {
     }
     this.#step = undefined;
     if (again !== undefined) this.#schedule(again);
+  }
+
+  /** Segments that take appends, and of which everything so far is dead: the next blocks go to a new one. */
+  #sealEmpty(): void {
+    const { segments } = this.#parts;
+    for (const segment of segments.all()) if (segment.liveBytes === 0 && segments.isCurrent(segment) && !segments.isSlight(segment)) segments.seal(segment);
   }
 
   /** True when there may be more. */
@@ -155,49 +168,78 @@ export class BlockUpkeep {
 
   #begin(): Compaction | undefined {
     const { segments } = this.#parts;
+    let deadest: BlockSegment | undefined;
+    let least = 0.5;
     for (const segment of segments.all()) {
-      if (segment.class !== 'small' || segments.isCurrent(segment) || this.#stuck.has(segment.number)) continue;
-      if (segment.liveBytes >= (segment.end - SEGMENT_HEADER_BYTES) / 2) continue;
-      return { segment, records: scanSegment(segments.fdOf(segment), 'small', segment.end) };
+      const live = segment.liveBytes / segments.keptBytes(segment);
+      if (!(live < least) || this.#stuck.has(segment.number) || (segments.isCurrent(segment) && segments.isSlight(segment))) continue;
+      deadest = segment;
+      least = live;
     }
-    return undefined;
+    if (deadest === undefined) return undefined;
+    segments.seal(deadest);
+    return { segment: deadest, records: scanSegment(segments.fdOf(deadest), deadest.class, deadest.end) };
   }
 
   /** Moves some live records into the current segment. False when there are no more. */
   #moveSome(segment: BlockSegment, records: Generator<ScannedBlock>): boolean {
-    const { index, segments } = this.#parts;
-    const moved: { record: ScannedBlock; bytes: Buffer }[] = [];
+    const { index } = this.#parts;
+    const moved: Moved[] = [];
     let bytes = 0;
-    let more = true;
-    while (bytes < MOVE_BYTES) {
+    let looked = 0;
+    while (bytes < MOVE_BYTES && looked < LOOK_BYTES) {
       const next = records.next();
       if (next.done === true) {
-        more = false;
-        break;
+        this.#moveTo(segment, moved, bytes);
+        return false;
       }
       const record = next.value;
+      looked += Math.max(PAGE_BYTES, record.bytes.length);
       const location = index.get(record.id);
       if (location?.segment !== segment.number || location.offset !== record.offset) continue;
-      moved.push({ record, bytes: Buffer.from(record.bytes) });
+      moved.push({ record, bytes: segment.class === 'small' ? Buffer.from(record.bytes) : this.#readWhole(segment, record) });
       bytes += record.recordBytes;
     }
-    if (moved.length === 0) return more;
-    const target = segments.roomFor('small', bytes);
+    this.#moveTo(segment, moved, bytes);
+    return true;
+  }
+
+  #readWhole(segment: BlockSegment, { offset, recordBytes }: ScannedBlock): Buffer {
+    const whole = Buffer.allocUnsafe(recordBytes);
+    const count = fs.readSync(this.#parts.segments.fdOf(segment), whole, 0, recordBytes, offset);
+    if (count !== recordBytes) throw new FormatError(`segment ${segment.path}`, { wanted: `${recordBytes} bytes at ${offset}`, found: `${count}` });
+    return whole;
+  }
+
+  #moveTo(segment: BlockSegment, moved: readonly Moved[], bytes: number): void {
+    if (moved.length === 0) return;
+    const { index, segments } = this.#parts;
+    const target = segments.roomFor(segment.class, bytes);
     const start = target.end;
     segments.append(target, moved.map((each) => each.bytes), bytes);
-    index.transact(() => {
-      let offset = start;
-      for (const { record } of moved) {
-        index.move(record.id, { segment: target.number, offset });
-        offset += record.recordBytes;
-      }
-      index.putSegment({ ...rowOf(target), liveBytes: target.liveBytes + bytes });
-      index.putSegment({ ...rowOf(segment), liveBytes: segment.liveBytes - bytes });
-    });
+    try {
+      index.transact(() => {
+        let offset = start;
+        for (const { record } of moved) {
+          index.move(record.id, { segment: target.number, offset });
+          offset += record.recordBytes;
+        }
+        index.putSegment({ ...rowOf(target), liveBytes: target.liveBytes + bytes });
+        index.putSegment({ ...rowOf(segment), liveBytes: segment.liveBytes - bytes });
+      });
+    } catch (error) {
+      segments.cut(target, start);
+      throw error;
+    }
     target.liveBytes += bytes;
     segment.liveBytes -= bytes;
-    return more;
   }
+}
+
+interface Moved {
+  readonly record: ScannedBlock;
+  /** The whole record. */
+  readonly bytes: Buffer;
 }
 
 function rowOf({ number, class: blockClass, end, liveBytes, punchedBytes }: BlockSegment) {

@@ -16,6 +16,8 @@ import type { DriverEpoch, Sequence } from '../base/ids.ts';
 import type { Row } from '../ipc/messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
 import { readU64, writeU64 } from '../log/record.ts';
+import { diskError } from './disk-error.ts';
+import { GrowAhead } from './grow-ahead.ts';
 import { replaceFile, syncPath } from './replace-file.ts';
 
 const VERSION = 1;
@@ -39,6 +41,8 @@ export class Checkpoint {
   readonly #directory: string;
   #generation: number;
   #tables: Tables;
+  /** Of `#tables`. */
+  #ahead: GrowAhead;
   #applied: LogPosition;
   #loading: Loading | undefined;
   #newestGeneration: number;
@@ -52,6 +56,7 @@ export class Checkpoint {
     this.#newestGeneration = generation;
     this.#resetLog = resetLog;
     this.#tables = openTables(generationPath(directory, generation), { durable: true });
+    this.#ahead = new GrowAhead(join(generationPath(directory, generation), 'data.mdb'));
     this.#applied = readApplied(this.#tables, directory);
   }
 
@@ -79,14 +84,21 @@ export class Checkpoint {
     return this.#resetLog;
   }
 
-  /** Puts and (where the value is null) deletes rows; durable when it resolves, all or nothing. */
+  /** Puts and (where the value is null) deletes rows; durable when it resolves, all or nothing. WorkerError 'noSpace', 'diskFailure'. */
   async apply(rows: Iterable<readonly [key: Buffer, value: Buffer | null]>, applied: LogPosition): Promise<void> {
     assert(applied.sequence >= this.#applied.sequence, 'a checkpoint does not go back');
-    // Writes of one turn share a transaction, which lmdb's own thread writes and syncs.
-    const waits: Promise<unknown>[] = [];
-    for (const [key, value] of rows) waits.push(value === null ? this.#tables.rows.remove(key) : this.#tables.rows.put(key, value));
-    waits.push(this.#tables.meta.put(APPLIED_KEY, encodeApplied(applied)));
-    await Promise.all(waits);
+    const tables = this.#tables;
+    this.#ahead.prepare(Infinity);
+    // One transaction, which lmdb's own thread writes and syncs. The promises of the single writes are the batch's.
+    const write = (): void => {
+      for (const [key, value] of rows) void (value === null ? tables.rows.remove(key) : tables.rows.put(key, value));
+      void tables.meta.put(APPLIED_KEY, encodeApplied(applied));
+    };
+    try {
+      await tables.env.batch(write);
+    } catch (error) {
+      throw diskError(this.#ahead.reasonOf(await reasonOf(error)), 'the checkpoint cannot be written');
+    }
     this.#applied = applied;
   }
 
@@ -145,9 +157,11 @@ export class Checkpoint {
     writeCurrent(this.#directory, loading.generation, applied);
     const before = generationPath(this.#directory, this.#generation);
     const replaced = this.#tables;
+    this.#ahead.close();
     this.#generation = loading.generation;
     this.#resetLog = applied;
     this.#tables = openTables(path, { durable: true });
+    this.#ahead = new GrowAhead(join(path, 'data.mdb'));
     this.#applied = applied;
     await replaced.env.close();
     await fs.promises.rm(before, { recursive: true });
@@ -161,6 +175,7 @@ export class Checkpoint {
   async close(): Promise<void> {
     await this.#giveUp(this.#loading);
     this.#loading = undefined;
+    this.#ahead.close();
     await this.#tables.env.close();
   }
 }
@@ -179,9 +194,16 @@ interface Loading extends Tables {
 function openTables(path: string, options: { readonly durable: boolean }): Tables {
   const table = { keyEncoding: 'binary', encoding: 'binary', compression: false, cache: false } as const;
   // No overlapping sync: a commit is resolved when it is on the disk, and a power cut leaves the last one whole.
-  const env = open<Buffer, Buffer>({ ...table, path, noSubdir: false, noSync: !options.durable, overlappingSync: false, mapSize: MAP_BYTES, maxDbs: 4 });
+  // No batching by turns: the batch that lmdb makes of a turn rejects a promise that nobody has, which ends the process.
+  const env = open<Buffer, Buffer>({ ...table, path, noSubdir: false, noSync: !options.durable, overlappingSync: false, eventTurnBatching: false, mapSize: MAP_BYTES, maxDbs: 4 });
   env.readerCheck();
   return { env, rows: env.openDB<Buffer, Buffer>({ ...table, name: 'rows' }), meta: env.openDB<Buffer, Buffer>({ ...table, name: 'meta' }) };
+}
+
+/** Of a commit that failed: lmdb promises the reason beside the error, and a promise that nobody takes ends the process. */
+async function reasonOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error && 'commitError' in error)) return error;
+  return (error.commitError as Promise<never>).catch((reason: unknown) => reason);
 }
 
 function encodeApplied({ sequence, epoch }: LogPosition): Buffer {

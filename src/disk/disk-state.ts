@@ -54,7 +54,29 @@ export class DiskState {
   }
 
   #write(clean: boolean): void {
-    replaceFile(this.#file, `${JSON.stringify({ version: VERSION, bootId: this.#bootId, clean, epoch: this.#epoch })}\n`);
+    const content = `${JSON.stringify({ version: VERSION, bootId: this.#bootId, clean, epoch: this.#epoch })}\n`;
+    try {
+      replaceFile(this.#file, content);
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      // A full disk must open, to be emptied. What a power cut leaves of this is whole, or not to be trusted.
+      overwrite(this.#file, content);
+    }
+  }
+}
+
+function isNoSpace(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+}
+
+/** In the page that the file has; durable when it returns. Errors of `fs`. */
+function overwrite(file: string, content: string): void {
+  const fd = fs.openSync(file, 'r+');
+  try {
+    fs.writeSync(fd, content.padEnd(fs.fstatSync(fd).size), 0);
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
   }
 }
 

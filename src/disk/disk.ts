@@ -4,7 +4,8 @@ import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { DiskStatistics } from '../ipc/messages.ts';
 import { BlockStore } from './block-store.ts';
-import { DiskSpace } from './disk-space.ts';
+import { sizesFor } from './disk-sizes.ts';
+import { countSharing, DiskSpace } from './disk-space.ts';
 import { DiskState } from './disk-state.ts';
 import type { DiskIdentity } from './identity.ts';
 import { lockDisk } from './identity.ts';
@@ -48,10 +49,11 @@ export class Disk {
     try {
       checkExpected(directory, identity, options.expect);
       const state = DiskState.open(directory, options.bootId);
-      const space = new DiskSpace(directory);
-      const volume = identity.description.volume;
-      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes });
-      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes });
+      const { volume, disks } = identity.description;
+      const space = new DiskSpace(directory, { directories: await countSharing(directory, disks.map((disk) => disk.directory)) });
+      const sizes = sizesFor(space.totalBytes);
+      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes });
+      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax });
       state.markInUse();
       return new Disk({ identity, blocks, metadata, space, state, release });
     } catch (error) {

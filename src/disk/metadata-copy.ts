@@ -21,6 +21,7 @@ export interface MetadataCopyOptions {
   readonly directory: string;
   readonly log: Logger;
   readonly logSegmentBytes?: number | undefined;
+  readonly logSparesMax?: number | undefined;
 }
 
 export class MetadataCopy {
@@ -39,7 +40,7 @@ export class MetadataCopy {
   static async open(options: MetadataCopyOptions): Promise<MetadataCopy> {
     const checkpointDirectory = join(options.directory, 'checkpoint');
     let checkpoint = Checkpoint.open(checkpointDirectory);
-    const log = LogFile.open(join(options.directory, 'log'), { segmentBytes: options.logSegmentBytes ?? LIMITS.logSegmentBytes });
+    const log = LogFile.open(join(options.directory, 'log'), { segmentBytes: options.logSegmentBytes ?? LIMITS.logSegmentBytes, sparesMax: options.logSparesMax });
     if (checkpoint.resetLog !== undefined) {
       await log.reset(checkpoint.resetLog.sequence, checkpoint.resetLog.epoch);
       checkpoint.logWasReset();

@@ -9,6 +9,9 @@ export function replaceFile(path: string, content: string): void {
   try {
     fs.writeFileSync(fd, content);
     fs.fsyncSync(fd);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw error;
   } finally {
     fs.closeSync(fd);
   }

@@ -17,6 +17,8 @@ const OPEN_MAX = 512;
 /** Large blocks begin their way to the disk when this much of a segment waits, so that the sync that follows finds little left. */
 const WRITE_BACK_BYTES = 8 * 1024 * 1024;
 const SYNC_FILE_RANGE_WRITE = 2;
+const SLIGHT_BYTES_MIN = 1024 * 1024;
+const SLIGHT_FRACTION = 1 / 16;
 const PREFIX = { large: 'l', small: 's' } as const;
 
 export interface BlockSegment {
@@ -91,6 +93,21 @@ export class SegmentSet {
 
   isCurrent(segment: BlockSegment): boolean {
     return this.#current[segment.class] === segment;
+  }
+
+  /** It takes no more appends: the next one begins another. */
+  seal(segment: BlockSegment): void {
+    if (this.isCurrent(segment)) this.#current[segment.class] = undefined;
+  }
+
+  /** What of a segment lies on the disk beside its header. */
+  keptBytes(segment: BlockSegment): number {
+    return segment.end - SEGMENT_HEADER_BYTES - segment.punchedBytes;
+  }
+
+  /** Whether a segment that takes appends keeps too little for it to matter that most of it may be dead. */
+  isSlight(segment: BlockSegment): boolean {
+    return this.keptBytes(segment) <= Math.max(SLIGHT_BYTES_MIN, this.#segmentBytes * SLIGHT_FRACTION);
   }
 
   /** A segment that takes a record of `bytes` more. */
@@ -172,6 +189,14 @@ export class SegmentSet {
     segment.end += bytes;
     this.#dirty.add(segment);
     if (segment.class === 'large' && segment.end - segment.writtenBack >= WRITE_BACK_BYTES) this.#writeBack(segment);
+  }
+
+  /** Takes back what was appended from `end` on, and is in no row of the index. */
+  cut(segment: BlockSegment, end: number): void {
+    if (end >= segment.end) return;
+    segment.end = end;
+    segment.writtenBack = Math.min(segment.writtenBack, end);
+    fs.ftruncateSync(this.fdOf(segment), end);
   }
 
   /** Takes a segment out and removes its file; readers that are at it finish. */

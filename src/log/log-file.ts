@@ -16,13 +16,16 @@ import { AdaptiveSync } from './adaptive-sync.ts';
 import { Segment, SEGMENT_HEADER_BYTES } from './segment.ts';
 
 const SUFFIX = '.log';
-/** Retired segments kept for use again; the others are unlinked. */
 const SPARES_MAX = 2;
+/** A spare is prepared only where this many times its size is free: a full disk has better use for its last bytes. */
+const SPARE_ROOM = 4;
 const SCAN_BYTES = 1024 * 1024;
 
 export interface LogFileOptions {
   /** Size of a segment file in bytes; the largest append must fit in one. */
   readonly segmentBytes?: number;
+  /** Retired segments kept for use again; the others are unlinked. */
+  readonly sparesMax?: number | undefined;
 }
 
 /** A record in a Buffer that holds others too: `decodeOperations(bytes, offset)`. */
@@ -35,6 +38,7 @@ export interface ScannedRecord {
 export class LogFile {
   readonly #directory: string;
   readonly #segmentBytes: number;
+  readonly #sparesMax: number;
   readonly #directoryFd: number;
   readonly #fdatasync = new AdaptiveSync();
   /** Live segments, oldest first; the last one takes the appends. Never empty after open. */
@@ -53,9 +57,10 @@ export class LogFile {
   #failure: Error | undefined;
   #closed = false;
 
-  private constructor(directory: string, segmentBytes: number) {
+  private constructor(directory: string, options: { readonly segmentBytes: number; readonly sparesMax: number }) {
     this.#directory = directory;
-    this.#segmentBytes = segmentBytes;
+    this.#segmentBytes = options.segmentBytes;
+    this.#sparesMax = options.sparesMax;
     this.#directoryFd = fs.openSync(directory, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
   }
 
@@ -67,7 +72,7 @@ export class LogFile {
     const segmentBytes = options.segmentBytes ?? LIMITS.logSegmentBytes;
     assert(segmentBytes > SEGMENT_HEADER_BYTES, 'a log segment holds more than its header');
     fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const log = new LogFile(directory, segmentBytes);
+    const log = new LogFile(directory, { segmentBytes, sparesMax: options.sparesMax ?? SPARES_MAX });
     try {
       log.#recover();
     } catch (error) {
@@ -275,25 +280,34 @@ export class LogFile {
       await this.#sync.settled();
       // Also before it is unlinked: a power cut may bring some unlinked files back and others not.
       await segment.retire();
-      if (this.#spares.length >= SPARES_MAX) this.#drop(segment);
+      if (this.#spares.length >= this.#sparesMax || segment.capacity !== this.#segmentBytes) this.#drop(segment);
       else this.#spares.push(segment);
     });
   }
 
   #prepareSpare(): void {
+    if (!this.#hasRoomForSpare()) return;
     this.#preparing = true;
     this.#enqueue(async () => {
+      const path = this.#newPath();
       try {
         if (this.#spares.length > 0) return;
-        this.#spares.push(await Segment.prepare(this.#newPath(), this.#segmentBytes));
+        this.#spares.push(await Segment.prepare(path, this.#segmentBytes));
         this.#directoryDirty = true;
       } catch (error) {
+        fs.rmSync(path, { force: true });
         // A full disk has no room for a spare; the append that needs a segment reports it.
         if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
       } finally {
         this.#preparing = false;
       }
     });
+  }
+
+  #hasRoomForSpare(): boolean {
+    const { blocks, bavail, bsize } = fs.statfsSync(this.#directory);
+    // A tmpfs without a size says 0 of all.
+    return blocks === 0 || bavail * bsize >= SPARE_ROOM * this.#segmentBytes;
   }
 
   #enqueue(step: () => Promise<void>): void {
