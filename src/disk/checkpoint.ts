@@ -18,7 +18,7 @@ import { WorkerError } from '../ipc/messages.ts';
 import { readU64, writeU64 } from '../log/record.ts';
 import { diskError } from './disk-error.ts';
 import { GrowAhead } from './grow-ahead.ts';
-import { replaceFile, syncPath } from './replace-file.ts';
+import { replaceFile, syncPath } from '../os/replace-file.ts';
 
 const VERSION = 1;
 const APPLIED_KEY = Buffer.from('applied');

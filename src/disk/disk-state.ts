@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
-import { replaceFile } from './replace-file.ts';
+import { replaceFile } from '../os/replace-file.ts';
 
 const VERSION = 1;
 const BOOT_ID_FILE = '/proc/sys/kernel/random/boot_id';

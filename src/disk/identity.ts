@@ -23,7 +23,7 @@ import type { ExitCode } from '../base/errors.ts';
 import type { Uuid, WorkerId } from '../base/ids.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
 import { errno, ERRNO, flock, SystemCallError } from '../os/libc.ts';
-import { replaceFile } from './replace-file.ts';
+import { replaceFile } from '../os/replace-file.ts';
 
 export const IDENTITY_FILE = 'sdfs-disk.json';
 const VERSION = 1;

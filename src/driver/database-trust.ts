@@ -4,8 +4,9 @@
 //
 // "clean" is written when the closed database is on the disk, and replaced, durably, before it is touched again. While
 // it is in use, the same boot id means that no power cut came between: what the kernel has is what was written.
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { replaceFile, syncPath } from '../os/replace-file.ts';
 
 const CLEAN = 'clean';
 
@@ -39,8 +40,9 @@ export class DatabaseTrust {
 
   /** Before it is erased or rebuilt: not to be believed until `claim`. */
   withdraw(): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     rmSync(this.#file, { force: true });
-    this.#flushDirectory();
+    syncPath(this.#directory);
   }
 
   /** After it was closed and flushed. */
@@ -50,19 +52,6 @@ export class DatabaseTrust {
 
   #write(text: string): void {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    const temporary = `${this.#file}.new`;
-    writeFileSync(temporary, `${text}\n`, { mode: 0o600, flush: true });
-    renameSync(temporary, this.#file);
-    this.#flushDirectory();
-  }
-
-  #flushDirectory(): void {
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    const fd = openSync(this.#directory, 'r');
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
+    replaceFile(this.#file, `${text}\n`);
   }
 }

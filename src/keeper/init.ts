@@ -8,7 +8,7 @@ import type { Uuid, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { IDENTITY_FILE, readIdentity } from '../disk/identity.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
-import { syncDirectory } from './atomic-file.ts';
+import { syncPath } from '../os/replace-file.ts';
 import { VolumeState } from './state.ts';
 import { VOLUME_FILE, isBlockSize, volumePaths, writeVolume } from './volume.ts';
 
@@ -81,7 +81,7 @@ export async function createVolume(plan: VolumePlan, initDisk: InitDisk): Promis
     }
     VolumeState.create(volumePaths(plan.volumeDirectory).state);
     writeVolume(plan.volumeDirectory, plan.description);
-    syncDirectory(dirname(firstMade ?? plan.volumeDirectory));
+    syncPath(dirname(firstMade ?? plan.volumeDirectory));
   } catch (error) {
     // They were empty when the plan was made, so all that is in them now came from here.
     for (const directory of touched) emptyDirectory(directory);

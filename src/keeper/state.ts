@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { currentBootId } from '../control/process-identity.ts';
 import type { DriverEpoch } from '../base/ids.ts';
-import { replaceFile } from './atomic-file.ts';
+import { replaceFile } from '../os/replace-file.ts';
 
 const stateSchema = z.object({ version: z.literal(1), epoch: z.int().min(0).max(0xffff_ffff), bootId: z.string(), clean: z.boolean() });
 

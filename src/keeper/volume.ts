@@ -19,7 +19,7 @@ import { EXIT, UserError } from '../base/errors.ts';
 import type { Uuid, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
-import { replaceFile } from './atomic-file.ts';
+import { replaceFile } from '../os/replace-file.ts';
 
 export const VOLUME_FILE = 'sdfs-volume.json';
 const VERSION = 1;

@@ -159,37 +159,34 @@ export function link(context: VfsContext, number: InodeNumber, parent: InodeNumb
 }
 
 export function unlink(context: VfsContext, parent: InodeNumber, name: Buffer, caller: Caller): void {
-  checkWritable(context);
-  checkName(name);
-  if (carriedOut(context, caller) !== undefined) return;
-  const orphan = context.engine.transact(caller, (tx) => {
-    const directory = getInode(tx, parent);
-    const entry = findEntry(tx, parent, name);
-    if (entry === undefined) throw NO_ENTRY;
-    const inode = getInode(tx, entry.inode);
+  removeName(context, parent, name, caller, (inode) => {
     if (isDirectory(inode.mode)) throw new FsError('EISDIR');
-    removeEntry(tx, directory, name, entry);
-    putInode(tx, directory);
-    return dropLink(tx, inode);
   });
-  if (orphan !== undefined) context.orphans.add(orphan);
 }
 
 export function removeDirectory(context: VfsContext, parent: InodeNumber, name: Buffer, caller: Caller): void {
   checkWritable(context);
-  checkName(name);
   if (name.equals(DOT)) throw new FsError('EINVAL');
   if (name.equals(DOT_DOT)) throw new FsError('ENOTEMPTY');
+  removeName(context, parent, name, caller, (inode, directory) => {
+    if (!isDirectory(inode.mode)) throw new FsError('ENOTDIR');
+    if (inode.size > 0) throw new FsError('ENOTEMPTY');
+    directory.links--;
+  });
+}
+
+/** Takes a name away, and its inode's last name makes that an orphan. `check` refuses by throwing. */
+function removeName(context: VfsContext, parent: InodeNumber, name: Buffer, caller: Caller, check: (inode: Inode, directory: Inode) => void): void {
+  checkWritable(context);
+  checkName(name);
   if (carriedOut(context, caller) !== undefined) return;
   const orphan = context.engine.transact(caller, (tx) => {
     const directory = getInode(tx, parent);
     const entry = findEntry(tx, parent, name);
     if (entry === undefined) throw NO_ENTRY;
     const inode = getInode(tx, entry.inode);
-    if (!isDirectory(inode.mode)) throw new FsError('ENOTDIR');
-    if (inode.size > 0) throw new FsError('ENOTEMPTY');
+    check(inode, directory);
     removeEntry(tx, directory, name, entry);
-    directory.links--;
     putInode(tx, directory);
     return dropLink(tx, inode);
   });

@@ -3,9 +3,9 @@ import fs from 'node:fs';
 import { dirname } from 'node:path';
 
 /** Durable when it returns. Throws the errors of `fs`; the old content is there then. */
-export function replaceFile(path: string, content: string): void {
+export function replaceFile(path: string, content: string, mode = 0o600): void {
   const temporary = `${path}.new`;
-  const fd = fs.openSync(temporary, 'w', 0o600);
+  const fd = fs.openSync(temporary, 'w', mode);
   try {
     fs.writeFileSync(fd, content);
     fs.fsyncSync(fd);
