@@ -94,7 +94,10 @@ export const LIMITS = {
   /** Pause before a process is started again: doubles from min to max, and falls back after a quiet minute. */
   restartDelayMinMs: 50,
   restartDelayMaxMs: 5_000,
-  /** A child that is not ready this long after its start is killed and started again. A driver may have to rebuild its database. */
+  /**
+   * A child that is not ready this long after its start, or after it last said that it is getting on, is killed and started
+   * again. A driver may have to rebuild its database.
+   */
   workerStartMs: 60_000,
   driverStartMs: 600_000,
   /** A child that was told to stop is killed after this long. */

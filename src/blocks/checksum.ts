@@ -1,14 +1,11 @@
-// The checksums that go with a block from put to get: one for each 16 KiB, over the bytes and their place.
-//
-//   checksum of piece n = CRC-32 (IEEE) of:  u32 id.hi   u32 id.lo   u32 n   bytes of the piece   (little-endian)
-//
-// The place is part of it so that a block or piece in the wrong place is noticed as surely as a flipped bit.
+// The checksums that go with a block from put to get: one for each 16 KiB (ipc/piece-checksum.ts).
 import { crc32 } from 'node:zlib';
 import { assert } from '../base/assert.ts';
 import type { BlockId } from '../base/ids.ts';
 import { formatBlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { BlockPieces } from '../ipc/messages.ts';
+import { pieceSeed } from '../ipc/piece-checksum.ts';
 
 const PIECE_BYTES = LIMITS.checksumBytes;
 
@@ -22,16 +19,6 @@ export class ChecksumMismatchError extends Error {
     this.id = id;
     this.piece = piece;
   }
-}
-
-/** The place of a piece, as bytes. Written and read within one synchronous call. */
-const place = Buffer.alloc(12);
-
-function pieceSeed(id: BlockId, piece: number): number {
-  place.writeUInt32LE(id.hi, 0);
-  place.writeUInt32LE(id.lo, 4);
-  place.writeUInt32LE(piece, 8);
-  return crc32(place);
 }
 
 /** Checksums of a whole block whose bytes are split anyhow over `data`. */

@@ -75,15 +75,15 @@ export function encodeSegmentHeader(volume: Uuid, segment: { readonly number: nu
   return out;
 }
 
-/** FormatError when it is not the header of that segment of that volume. */
-export function checkSegmentHeader(header: Buffer, path: string, wanted: { readonly volume: Uuid; readonly number: number; readonly class: BlockClass }): void {
-  const wrong = (want: string, found: string): FormatError => new FormatError(`segment ${path}`, { wanted: want, found });
-  if (header.length < 32 || header.readUInt32LE(0) !== SEGMENT_MAGIC) throw wrong('a segment header', 'other bytes');
-  if (header[4]! > VERSION) throw wrong(`version ${VERSION}`, `version ${header[4]}; a newer sdfs wrote it`);
-  if (crc32(header.subarray(0, 28)) !== header.readUInt32LE(28)) throw wrong('a header that fits its checksum', 'one that does not');
-  const volume = header.toString('hex', 8, 24);
-  if (volume !== wanted.volume) throw wrong(`volume ${wanted.volume}`, volume);
-  if (header.readUInt32LE(24) !== wanted.number || header[5] !== CLASS_CODE[wanted.class]) throw wrong(`${wanted.class} segment ${wanted.number}`, `class ${header[5]}, number ${header.readUInt32LE(24)}`);
+/**
+ * good: that segment's header. foreign: of another volume. damaged: any other, which is no reason to give up what lies
+ * behind it, since every block says itself what it is. FormatError for a newer version.
+ */
+export function judgeSegmentHeader(header: Buffer, path: string, wanted: { readonly volume: Uuid; readonly number: number; readonly class: BlockClass }): 'good' | 'foreign' | 'damaged' {
+  if (header.length < 32 || header.readUInt32LE(0) !== SEGMENT_MAGIC || crc32(header.subarray(0, 28)) !== header.readUInt32LE(28)) return 'damaged';
+  if (header[4]! > VERSION) throw new FormatError(`segment ${path}`, { wanted: `version ${VERSION}`, found: `version ${header[4]}; a newer sdfs wrote it` });
+  if (header.toString('hex', 8, 24) !== wanted.volume) return 'foreign';
+  return header.readUInt32LE(24) === wanted.number && header[5] === CLASS_CODE[wanted.class] ? 'good' : 'damaged';
 }
 
 /** Writes header and checksums into `out` at `at`, and zeroes up to the data. */
@@ -112,6 +112,8 @@ function headerChecksum(bytes: Buffer, at: number, end: number): number {
 }
 
 export interface BlockHeader extends RecordLayout {
+  /** A view into the bytes that were decoded. */
+  readonly volume: Buffer;
   readonly id: BlockId;
   readonly blockBytes: number;
   readonly checksums: Uint32Array;
@@ -132,6 +134,7 @@ export function decodeBlockHeader(bytes: Buffer, at: number): BlockHeader | unde
   const checksums = new Uint32Array(count);
   for (let index = 0; index < count; index++) checksums[index] = bytes.readUInt32LE(at + BLOCK_HEADER_BYTES + 4 * index);
   return {
+    volume: bytes.subarray(at + 8, at + 24),
     id: { hi: bytes.readUInt32LE(at + 24), lo: bytes.readUInt32LE(at + 28) },
     blockBytes: bytes.readUInt32LE(at + 32),
     recordBytes: bytes.readUInt32LE(at + 40),

@@ -4,7 +4,7 @@ import { uptime } from 'node:os';
 import type { Uuid } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { BlockClass } from './block-format.ts';
-import { checkSegmentHeader, decodeBlockHeader, layoutOf, SEGMENT_HEADER_BYTES } from './block-format.ts';
+import { decodeBlockHeader, judgeSegmentHeader, layoutOf, SEGMENT_HEADER_BYTES } from './block-format.ts';
 import { BlockIndex } from './block-index.ts';
 import type { BlockLocation } from './block-index.ts';
 import { scanSegment } from './block-scan.ts';
@@ -21,12 +21,14 @@ export interface OpenBlocksOptions {
   /** Whether the index is as the last process left it. */
   readonly trusted: boolean;
   readonly log: Logger;
+  /** Called again and again while the index is made anew. */
+  readonly onProgress?: (() => void) | undefined;
 }
 
 /** The clock may have been set since the boot; a sync too many costs next to nothing. */
 const CLOCK_SLACK_MS = 24 * 60 * 60 * 1000;
 
-/** FormatError when a segment is of another volume or a newer version. */
+/** FormatError when a segment is of a newer version. */
 export async function openBlocks(options: OpenBlocksOptions): Promise<{ index: BlockIndex; segments: SegmentSet }> {
   fs.mkdirSync(options.segmentDirectory, { recursive: true, mode: 0o700 });
   if (options.trusted) {
@@ -83,10 +85,11 @@ async function rebuild(index: BlockIndex, options: OpenBlocksOptions): Promise<v
   for (const { number, class: blockClass, path } of found) {
     const fd = fs.openSync(path, 'r+');
     try {
-      rebuildSegment(index, fd, { number, class: blockClass, path, volume: options.volume, live, newest, numberAt: (location) => readNumber(options.segmentDirectory, found, location) });
+      rebuildSegment(index, fd, { number, class: blockClass, path, volume: options.volume, log: options.log, live, newest, numberAt: (location) => readNumber(options.segmentDirectory, found, location) });
     } finally {
       fs.closeSync(fd);
     }
+    options.onProgress?.();
     await new Promise((resolve) => setImmediate(resolve));
   }
   index.transact(() => {
@@ -117,6 +120,7 @@ interface SegmentToRead {
   readonly class: BlockClass;
   readonly path: string;
   readonly volume: Uuid;
+  readonly log: Logger;
   /** Live bytes by segment, of all segments so far. */
   readonly live: Map<number, number>;
   /** Highest number of a put so far. */
@@ -142,8 +146,15 @@ function rebuildSegment(index: BlockIndex, fd: number, segment: SegmentToRead): 
   fs.readSync(fd, header, 0, header.length, 0);
   // Never synced: it holds nothing that anybody was promised.
   if (size < SEGMENT_HEADER_BYTES || header.every((byte) => byte === 0)) return;
-  checkSegmentHeader(header, segment.path, segment);
-  const records = scanSegment(fd, segment.class, size);
+  const judgement = judgeSegmentHeader(header, segment.path, segment);
+  if (judgement === 'foreign') {
+    // Somebody's blocks: nothing of this volume, and not to be cleared away as dead.
+    fs.renameSync(segment.path, `${segment.path}.foreign`);
+    segment.log.error({ segment: segment.path }, 'a segment of another volume lies among those of this disk; it is set aside as .foreign');
+    return;
+  }
+  if (judgement === 'damaged') segment.log.error({ segment: segment.path }, 'the header of a segment is damaged, or the file is in the place of another; its blocks are looked at one by one');
+  const records = scanSegment(fd, segment.class, size, Buffer.from(segment.volume, 'hex'));
   let end = SEGMENT_HEADER_BYTES;
   for (let more = true; more;) {
     more = index.transact(() => {

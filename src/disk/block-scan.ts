@@ -17,10 +17,10 @@ export interface ScannedBlock extends BlockHeader {
 }
 
 /**
- * Every block record from the front up to `end`. Bytes that are no record (torn by a power cut, or damaged) are
- * stepped over to the next that are one.
+ * Every block record of the volume from the front up to `end`. Bytes that are no record (torn by a power cut, or
+ * damaged) are stepped over to the next that are one.
  */
-export function* scanSegment(fd: number, blockClass: BlockClass, end: number): Generator<ScannedBlock> {
+export function* scanSegment(fd: number, blockClass: BlockClass, end: number, volume: Buffer): Generator<ScannedBlock> {
   const window = Buffer.allocUnsafe(WINDOW_BYTES[blockClass]);
   let windowAt = 0;
   let windowBytes = 0;
@@ -33,13 +33,13 @@ export function* scanSegment(fd: number, blockClass: BlockClass, end: number): G
   while (offset < end) {
     if (Math.min(offset + HEADER_BYTES_MAX, end) > windowAt + windowBytes) load();
     const header = decodeBlockHeader(window.subarray(0, windowBytes), offset - windowAt);
-    if (header === undefined || offset + header.recordBytes > end) {
+    if (header === undefined || offset + header.recordBytes > end || !header.volume.equals(volume)) {
       offset += ALIGNMENT[blockClass];
       continue;
     }
     if (blockClass === 'small' && offset + header.recordBytes > windowAt + windowBytes) load();
     const at = offset - windowAt;
-    yield { ...header, offset, bytes: window.subarray(at, Math.min(windowBytes, at + header.recordBytes)) };
+    yield { ...header, volume, offset, bytes: window.subarray(at, Math.min(windowBytes, at + header.recordBytes)) };
     offset += header.recordBytes;
   }
 }

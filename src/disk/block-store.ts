@@ -16,6 +16,7 @@ import type { BlockIndex, BlockLocation } from './block-index.ts';
 import { BlockReader } from './block-reader.ts';
 import { openBlocks } from './block-recovery.ts';
 import { BlockUpkeep } from './block-upkeep.ts';
+import { BlockVerifier } from './block-verify.ts';
 import { diskError } from './disk-error.ts';
 import type { DiskSpace } from './disk-space.ts';
 import type { BlockSegment, SegmentSet } from './segment-set.ts';
@@ -29,6 +30,8 @@ export interface BlockStoreOptions {
   readonly trusted: boolean;
   readonly log: Logger;
   readonly segmentBytes?: number | undefined;
+  /** Called again and again while the index is made anew, which reads a header for each block. */
+  readonly onProgress?: (() => void) | undefined;
 }
 
 /** A row of the index that is still to be written. */
@@ -43,6 +46,8 @@ export class BlockStore {
   readonly #segments: SegmentSet;
   readonly #reader: BlockReader;
   readonly #upkeep: BlockUpkeep;
+  /** Made at the first use: it has a large buffer. */
+  #verifier: BlockVerifier | undefined;
   #putNumber: number;
   /** In order; committed together at the end of the turn, or before the index is read. */
   #changes: Change[] = [];
@@ -58,7 +63,7 @@ export class BlockStore {
     this.#upkeep = new BlockUpkeep({ index, segments, log: options.log, settle: () => this.#commit() });
   }
 
-  /** FormatError when the segments are another volume's or a newer version's; errors of `fs`. */
+  /** FormatError when the segments are a newer version's; errors of `fs`. */
   static async open(options: BlockStoreOptions): Promise<BlockStore> {
     const { index, segments } = await openBlocks({
       segmentDirectory: join(options.directory, 'blocks'),
@@ -67,6 +72,7 @@ export class BlockStore {
       segmentBytes: options.segmentBytes ?? LIMITS.segmentBytes,
       trusted: options.trusted,
       log: options.log,
+      onProgress: options.onProgress,
     });
     const store = new BlockStore(options, index, segments);
     store.#upkeep.poke();
@@ -188,6 +194,19 @@ export class BlockStore {
     } catch (error) {
       return failed(error);
     }
+  }
+
+  /** Reads blocks back from the disk: one byte of COPY_STATE each. */
+  verify(ids: readonly BlockId[]): Promise<Buffer> {
+    this.#verifier ??= new BlockVerifier({
+      segments: this.#segments,
+      volume: this.#volume,
+      locate: (id) => {
+        this.#commit();
+        return this.#index.getPieces(id, 0, LIMITS.blockBytesMax / LIMITS.checksumBytes);
+      },
+    });
+    return this.#verifier.verify(ids);
   }
 
   /** Forgets blocks; ids that are not here are no error. */

@@ -178,7 +178,7 @@ export class BlockUpkeep {
     }
     if (deadest === undefined) return undefined;
     segments.seal(deadest);
-    return { segment: deadest, records: scanSegment(segments.fdOf(deadest), deadest.class, deadest.end) };
+    return { segment: deadest, records: scanSegment(segments.fdOf(deadest), deadest.class, deadest.end, segments.volume) };
   }
 
   /** Moves some live records into the current segment. False when there are no more. */

@@ -39,6 +39,8 @@ export interface BlockSegment {
 
 export class SegmentSet {
   readonly #directory: string;
+  /** As it stands in the headers of segments and blocks. */
+  readonly volume: Buffer;
   readonly #volume: Uuid;
   readonly #segmentBytes: number;
   readonly #segments = new Map<number, BlockSegment>();
@@ -54,6 +56,7 @@ export class SegmentSet {
   constructor(options: { readonly directory: string; readonly volume: Uuid; readonly segmentBytes: number }) {
     this.#directory = options.directory;
     this.#volume = options.volume;
+    this.volume = Buffer.from(options.volume, 'hex');
     this.#segmentBytes = options.segmentBytes;
   }
 

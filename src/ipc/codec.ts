@@ -159,6 +159,7 @@ const MESSAGES: { readonly [M in MessageName]: Message<M> } = {
     reply: EMPTY,
   },
   statistics: { type: 15, request: EMPTY, reply: STATISTICS },
+  verifyBlocks: { type: 16, request: BLOCK_IDS, reply: { write: (_head, { states }) => [states], read: (_head, states) => ({ states }) } },
 };
 
 const NAMES = new Map<number, MessageName>(Object.entries(MESSAGES).map(([name, { type }]) => [type, name as MessageName]));

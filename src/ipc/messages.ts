@@ -1,7 +1,7 @@
 // The messages between a driver and a worker, as types. ipc/codec.ts gives each its bytes.
 import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../base/ids.ts';
 
-/** A block on its way to a worker. Checksums: CRC-32 of each 16 KiB piece, seeded (see blocks/checksum.ts). */
+/** A block on its way to a worker. Checksums: CRC-32 of each 16 KiB piece, seeded (see ipc/piece-checksum.ts). */
 export interface BlockPut {
   readonly id: BlockId;
   readonly checksums: Uint32Array;
@@ -65,6 +65,11 @@ export interface WorkerMessages {
   hasBlocks: { request: { ids: readonly BlockId[] }; reply: { present: Buffer } };
   /** Up to `limit` block ids greater than `after`, in order, with their lengths. */
   listBlocks: { request: { after: BlockId | null; limit: number }; reply: { blocks: { id: BlockId; bytes: number }[] } };
+  /**
+   * Reads these blocks from the disk itself, header and every byte, and checks them: one byte each of COPY_STATE. The
+   * blocks should have no more than a few MiB together, since it takes as long as reading them.
+   */
+  verifyBlocks: { request: { ids: readonly BlockId[] }; reply: { states: Buffer } };
   /** All blocks put before are power-proof when answered. */
   syncBlocks: { request: Record<string, never>; reply: Record<string, never> };
   /**
@@ -84,6 +89,9 @@ export interface WorkerMessages {
   commitCheckpoint: { request: { sequence: Sequence; epoch: DriverEpoch }; reply: Record<string, never> };
   statistics: { request: Record<string, never>; reply: DiskStatistics };
 }
+
+/** What a worker found of a copy: not there, as it was put, or not. */
+export const COPY_STATE = { missing: 0, good: 1, damaged: 2 } as const;
 
 export type MessageName = keyof WorkerMessages;
 export type RequestOf<M extends MessageName> = WorkerMessages[M]['request'];

@@ -25,6 +25,8 @@ export type KeeperToWorker =
 
 export type WorkerToKeeper =
   | { readonly type: 'ready' }
+  /** Still opening the disk, and getting on with it: the time to start counts from the last of these. */
+  | { readonly type: 'progress' }
   /** The worker cannot serve this disk, and starting it again would not help; it exits by itself. */
   | { readonly type: 'unusable'; readonly reason: string; readonly exitCode: number };
 

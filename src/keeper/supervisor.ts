@@ -41,9 +41,10 @@ export interface SupervisorOptions<In, Out extends ChildMessage> {
   /** Asked for at every start. */
   readonly startMessage: () => In;
   readonly stopMessage: In;
+  /** Without 'ready' or 'progress' for this long it is killed. */
   readonly startMs: number;
   readonly stopMs: number;
-  /** Messages other than 'ready' and 'unusable'. */
+  /** Messages other than 'ready', 'unusable' and, before it is ready, 'progress'. */
   readonly onMessage?: (message: Out) => void;
   /** After each change of state. */
   readonly onChange?: () => void;
@@ -102,11 +103,16 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
       // A fork that failed (no memory, no processes left) sends no 'exit'.
       if (child.pid === undefined) this.#exited(child, { code: null, signal: null });
     });
+    this.#armStart(child);
+    this.send(this.#options.startMessage());
+  }
+
+  #armStart(child: ChildProcess): void {
+    clearTimeout(this.#startTimer);
     this.#startTimer = setTimeout(() => {
       this.#log.error({ child: this.name, pid: child.pid, afterMs: this.#options.startMs }, 'child is not ready in time; killing it');
       child.kill('SIGKILL');
     }, this.#options.startMs);
-    this.send(this.#options.startMessage());
   }
 
   /** Settles with the first start: resolves when ready, rejects with UserError when the child cannot be used. */
@@ -173,6 +179,7 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     if (!('child' in this.#state) || this.#state.child !== child) return;
     if (message.type === 'ready') this.#becameReady(child);
     else if (message.type === 'unusable') this.#becameUnusable(child, message as UnusableMessage);
+    else if (message.type === 'progress' && this.#state.kind === 'starting') this.#armStart(child);
     else this.#options.onMessage?.(message as Out);
   }
 

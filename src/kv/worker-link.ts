@@ -60,7 +60,7 @@ interface Pending {
   client: WorkerClient | undefined;
 }
 
-const SLOW: ReadonlySet<MessageName> = new Set<MessageName>(['syncBlocks', 'appendLog', 'beginCheckpoint', 'loadCheckpoint', 'commitCheckpoint']);
+const SLOW: ReadonlySet<MessageName> = new Set<MessageName>(['verifyBlocks', 'syncBlocks', 'appendLog', 'beginCheckpoint', 'loadCheckpoint', 'commitCheckpoint']);
 
 export class WorkerLink {
   readonly worker: WorkerId;

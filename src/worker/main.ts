@@ -40,7 +40,7 @@ class Worker {
   async open(): Promise<void> {
     const { directory, volume, worker, disk, socket } = this.#start;
     try {
-      this.#disk = await Disk.open({ directory, log: this.#log, expect: { volume, worker, disk } });
+      this.#disk = await Disk.open({ directory, log: this.#log, expect: { volume, worker, disk }, onProgress: () => void tell({ type: 'progress' }) });
       this.#server = new WorkerServer({
         path: socket,
         handlers: diskHandlers(this.#disk, this.#log),

@@ -28,6 +28,7 @@ export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
     deleteBlocks: ({ ids }) => done(blocks.delete(ids)),
     hasBlocks: ({ ids }) => ({ present: blocks.has(ids) }),
     listBlocks: ({ after, limit }) => ({ blocks: blocks.list(after, Math.min(limit, LIST_MAX)) }),
+    verifyBlocks: ({ ids }) => blocks.verify(ids).then((states) => ({ states })),
     syncBlocks: () => done(blocks.sync()),
     appendLog: ({ first, last, records }) => metadata.append(first, last, Buffer.from(records[0]!.buffer, records[0]!.byteOffset, records[0]!.byteLength)).then((reached) => ({ last: reached })),
     trimLog: ({ through }) => {

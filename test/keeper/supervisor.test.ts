@@ -161,3 +161,16 @@ describe('a supervised child', () => {
     expect(watched.state.kind).toBe('stopped');
   });
 });
+
+it('a child that says that it is getting on has the whole time to start again', () => {
+  const watched = supervisor();
+  watched.start();
+  watched.untilReady().catch(() => undefined);
+  for (let count = 0; count < 5; count++) {
+    vi.advanceTimersByTime(900);
+    last().emit('message', { type: 'progress' });
+  }
+  expect(last().signals).toEqual([]);
+  vi.advanceTimersByTime(1000);
+  expect(last().signals).toEqual(['SIGKILL']);
+});

@@ -85,7 +85,7 @@ export class ForkedWorkers {
       child.once('exit', (code, signal) => reject(new Error(`worker ${worker} ended with ${code ?? signal}`)));
       child.on('message', (message: WorkerToKeeper) => {
         if (message.type === 'ready') resolve();
-        else reject(new Error(`worker ${worker} is unusable: ${message.reason}`));
+        else if (message.type === 'unusable') reject(new Error(`worker ${worker} is unusable: ${message.reason}`));
       });
       child.send(start);
     });

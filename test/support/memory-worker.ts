@@ -1,9 +1,10 @@
 // A worker in memory with the faults of a real one: it dies, hangs, fills up, lies, and forgets what was not synced.
 import { ChannelClosedError, TimeoutError } from '../../src/base/errors.ts';
-import type { DriverEpoch, Sequence, Uuid, WorkerId } from '../../src/base/ids.ts';
-import { blockKey } from '../../src/base/ids.ts';
+import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../../src/base/ids.ts';
+import { blockIdFromKey, blockKey } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { WorkerError } from '../../src/ipc/messages.ts';
+import { blockChecksums } from '../../src/blocks/checksum.ts';
+import { COPY_STATE, WorkerError } from '../../src/ipc/messages.ts';
 import type { BlockPut, LogState, MessageName, ReplyOf, RequestOf, Row, WorkerErrorCode } from '../../src/ipc/messages.ts';
 import type { ConnectWorker, WorkerClient } from '../../src/kv/worker-client.ts';
 import { decodeRecord } from '../../src/log/record.ts';
@@ -141,7 +142,12 @@ export class MemoryWorker {
       return {};
     },
     hasBlocks: ({ ids }) => ({ present: Buffer.from(ids.map((id) => (this.blocks.has(blockKey(id)) ? 1 : 0))) }),
-    listBlocks: () => ({ blocks: [] }),
+    listBlocks: ({ after, limit }) => {
+      const from = after === null ? '' : blockKey(after);
+      const keys = [...this.blocks.keys()].filter((key) => key > from).toSorted((one, other) => (one < other ? -1 : 1)).slice(0, limit);
+      return { blocks: keys.map((key) => ({ id: blockIdFromKey(key), bytes: this.blocks.get(key)!.data.length })) };
+    },
+    verifyBlocks: ({ ids }) => ({ states: Buffer.from(ids.map((id) => this.#stateOf(id))) }),
     syncBlocks: () => {
       for (const block of this.blocks.values()) block.synced = true;
       return {};
@@ -183,6 +189,12 @@ export class MemoryWorker {
     },
     statistics: () => this.#statistics(),
   };
+
+  #stateOf(id: BlockId): number {
+    const block = this.blocks.get(blockKey(id));
+    if (block === undefined) return COPY_STATE.missing;
+    return blockChecksums(id, [block.data]).every((checksum, piece) => checksum === block.checksums[piece]) ? COPY_STATE.good : COPY_STATE.damaged;
+  }
 
   #put(blocks: readonly BlockPut[]): Record<string, never> {
     const bytes = blocks.reduce((sum, { data }) => sum + data.reduce((all, piece) => all + piece.length, 0), 0);
