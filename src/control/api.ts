@@ -4,6 +4,7 @@
 //   POST /v1/sync              {}             when all acknowledged changes are on R disks
 //   POST /v1/umount            UnmountResult  body: { "mode": "clean" | "lazy" | "force" }
 //   GET  /v1/info?inode=N      DriverFileInfo
+//   POST /v1/upgrade           {}             body: ChildModules, absolute paths; when the new code serves
 //
 // An error is an HTTP status above 399 with the body { "error": { "message", "exitCode" } } (ErrorBody).
 import type { ExitCode } from '../base/errors.ts';
@@ -30,7 +31,7 @@ export interface ErrorBody {
 export type Health = 'good' | 'degraded' | 'stalled' | 'notMounted';
 
 export type MountState = 'starting' | 'serving' | 'unmounting' | 'detached' | 'ending';
-export type ProcessStateName = 'starting' | 'ready' | 'restarting' | 'unusable' | 'stopping' | 'stopped';
+export type ProcessStateName = 'starting' | 'ready' | 'replacing' | 'restarting' | 'unusable' | 'stopping' | 'stopped';
 
 /** What `sdfs status --json` prints. Sizes in bytes, times in ISO 8601; null where it is not known now. */
 export interface StatusReport {
@@ -77,10 +78,19 @@ export interface DiskReport {
   readonly blockCount: number | null;
 }
 
+/** Compiled modules that a keeper forks. */
+export interface ChildModules {
+  readonly driver: string;
+  readonly worker: string;
+  /** Unmounts and exits: see keeper/unmount-process.ts. */
+  readonly unmount: string;
+}
+
 /** What the control server asks of the keeper. Methods reject with UserError where a person can do something about it. */
 export interface ControlHandler {
   status(): Promise<StatusReport>;
   sync(): Promise<void>;
   unmount(mode: UnmountMode): Promise<UnmountResult>;
   info(inode: number): Promise<DriverFileInfo>;
+  upgrade(modules: ChildModules): Promise<void>;
 }

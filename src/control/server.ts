@@ -3,6 +3,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
+import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
@@ -30,6 +31,15 @@ function parseInode(text: string | undefined): number {
   return inode;
 }
 
+const modulesSchema = z.object({ driver: z.string().startsWith('/'), worker: z.string().startsWith('/'), unmount: z.string().startsWith('/') });
+
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw new UserError(`the request is not as expected: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? ''}`, EXIT.usage);
+}
+
 /** The routes alone, for tests without a socket. */
 export function createControlApp(handler: ControlHandler, log: Logger): Hono {
   const app = new Hono();
@@ -40,6 +50,10 @@ export function createControlApp(handler: ControlHandler, log: Logger): Hono {
   });
   app.post('/v1/umount', async (context) => context.json(await handler.unmount(parseMode(await context.req.json().catch(() => undefined)))));
   app.get('/v1/info', async (context) => context.json(await handler.info(parseInode(context.req.query('inode')))));
+  app.post('/v1/upgrade', async (context) => {
+    await handler.upgrade(parse(modulesSchema, await context.req.json().catch(() => undefined)));
+    return context.json({});
+  });
   app.notFound((context) => context.json({ error: { message: `no such call: ${context.req.method} ${context.req.path}`, exitCode: EXIT.unsupported } } satisfies ErrorBody, 404));
   app.onError((error, context) => {
     const exitCode = error instanceof UserError ? error.exitCode : EXIT.failure;

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { KvBlockEngine } from '../blocks/kv-engine.ts';
 import { AssertionError } from '../base/assert.ts';
-import { EXIT, UserError } from '../base/errors.ts';
+import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { FuseSession } from '../fuse/session.ts';
 import type { DriverStart, DriverToKeeper } from '../ipc/process-messages.ts';
@@ -32,6 +32,9 @@ import { logSource, openMetadata } from './recovery.ts';
 const UMOUNT_TIMEOUT_MS = 5_000;
 /** How long requests in work may take to end when the mount is gone. */
 const REQUESTS_END_MS = 5_000;
+
+/** How long a driver that hands over tries to make all power-proof first. */
+const HAND_OVER_SYNC_MS = 5_000;
 
 export interface DriverCallbacks {
   readonly logger: Logger;
@@ -159,12 +162,31 @@ export class Driver {
     }
   }
 
-  /** Everything power-proof on the workers, the database closed cleanly. */
-  async stop(): Promise<void> {
-    if (this.#state === 'stopping') return;
+  /**
+   * Makes room for a successor: reads no more requests, answers those in work, and leaves what is acknowledged in
+   * the journal, as a killed driver does. What is not answered in time, the kernel sends to the successor.
+   */
+  async handOver(): Promise<void> {
+    if (this.#state !== 'serving') return;
+    const { logger } = this.#callbacks;
+    // Before programs have to wait, so that they wait for less.
+    await within(HAND_OVER_SYNC_MS, this.#context.durability.sync()).catch((error: unknown) => logger.warn({ err: error }, 'handing over without a sync'));
+    await this.#answerAll();
+    this.#engine.commitBatch();
+    logger.info({ sequence: this.#engine.lastSequence, unanswered: this.#session.waitingCount }, 'driver hands over');
+  }
+
+  /** No more requests are read; those in work get some time to be answered. */
+  async #answerAll(): Promise<void> {
     this.#state = 'stopping';
     this.#device.stop();
     for (let waited = 0; this.#session.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
+  }
+
+  /** Everything power-proof on the workers, the database closed cleanly. */
+  async stop(): Promise<void> {
+    if (this.#state === 'stopping') return;
+    await this.#answerAll();
     await this.#context.durability.stop();
     await this.#engine.close();
     this.#trust.markClean();
@@ -172,4 +194,12 @@ export class Driver {
     this.#pool.close();
     this.#callbacks.logger.info({ sequence: this.#engine.lastSequence }, 'driver ended');
   }
+}
+
+async function within(timeoutMs: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new TimeoutError('the sync before a handover', timeoutMs)), timeoutMs);
+  });
+  await Promise.race([work, expired]).finally(() => clearTimeout(timer));
 }

@@ -2,6 +2,7 @@
 import { EXIT, UserError } from '../base/errors.ts';
 import { LIMITS, assertLimits } from '../base/limits.ts';
 import { createLogger } from '../base/log.ts';
+import { HANDED_OVER } from '../ipc/process-messages.ts';
 import type { DriverToKeeper, KeeperToDriver } from '../ipc/process-messages.ts';
 import { Driver } from './driver.ts';
 
@@ -64,6 +65,11 @@ function main(): void {
             (error: unknown) => tell({ type: 'reply', id: message.id, error: error instanceof Error ? error.message : String(error) }),
           );
         }
+        break;
+      case 'handOver':
+        void (driver?.handOver() ?? Promise.resolve()).finally(() => {
+          if (!ending) process.exit(HANDED_OVER);
+        });
         break;
       case 'stop':
         end(EXIT.ok);

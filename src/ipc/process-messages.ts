@@ -54,8 +54,13 @@ export type KeeperToDriver =
   | DriverStart
   /** Answered by 'reply' with the same id. `query` names: 'status', 'sync', 'info' (argument: { inode }). */
   | { readonly type: 'query'; readonly id: number; readonly query: string; readonly argument?: unknown }
+  /** Finish what is in hand and end with HANDED_OVER: a successor takes the living mount over. */
+  | { readonly type: 'handOver' }
   /** The mount is gone or going: write all to the workers and end. */
   | { readonly type: 'stop' };
+
+/** Exit code of a process that made room for its successor. Not 0: that is the end of a mount. */
+export const HANDED_OVER = 17;
 
 export type DriverToKeeper =
   | { readonly type: 'session'; readonly session: string }

@@ -4,14 +4,9 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../base/log.ts';
+import type { ChildModules } from '../control/api.ts';
 
-/** Compiled modules that the keeper forks. */
-export interface ChildModules {
-  readonly driver: string;
-  readonly worker: string;
-  /** Unmounts and exits: see unmount-process.ts. */
-  readonly unmount: string;
-}
+export type { ChildModules };
 
 export const CHILD_MODULES: ChildModules = {
   driver: fileURLToPath(new URL('../driver/main.js', import.meta.url)),

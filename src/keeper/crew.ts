@@ -34,6 +34,8 @@ export interface CrewOptions {
 
 export class Crew {
   readonly #options: CrewOptions;
+  /** What the next child of each kind is forked from. */
+  modules: ChildModules;
   readonly driver: Supervisor<KeeperToDriver, DriverToKeeper>;
   /** By worker id. */
   readonly workers: readonly Supervisor<KeeperToWorker, WorkerToKeeper>[];
@@ -42,6 +44,7 @@ export class Crew {
 
   constructor(options: CrewOptions) {
     this.#options = options;
+    this.modules = options.modules;
     this.link = new DriverLink((message) => this.driver.state.kind === 'ready' && this.driver.send(message));
     this.driver = this.#superviseDriver();
     this.workers = options.description.disks.map((disk) => this.#superviseWorker(disk));
@@ -56,6 +59,11 @@ export class Crew {
   async startDriver(): Promise<void> {
     this.driver.start();
     await this.driver.untilReady();
+  }
+
+  /** A new driver takes the place of the present one; programs see a pause. Rejects with the UserError of one that cannot be used. */
+  handOver(): Promise<void> {
+    return this.driver.succeed({ type: 'handOver' });
   }
 
   /** Asks the driver; while it is being replaced the question waits for the successor. UserError when the time is up. */
@@ -86,17 +94,17 @@ export class Crew {
   }
 
   #superviseDriver(): Supervisor<KeeperToDriver, DriverToKeeper> {
-    const { log, modules, mountpoint, onChange, onDriverDeath, driverStart, fuseFd } = this.#options;
+    const { log, mountpoint, onChange, onDriverDeath, driverStart, fuseFd } = this.#options;
     return new Supervisor<KeeperToDriver, DriverToKeeper>(log, {
       name: 'driver',
-      fork: () => forkChild({ module: modules.driver, label: [mountpoint], fuseFd: fuseFd(), log }),
+      fork: () => forkChild({ module: this.modules.driver, label: [mountpoint], fuseFd: fuseFd(), log }),
       startMessage: driverStart,
       stopMessage: { type: 'stop' },
       startMs: LIMITS.driverStartMs,
       stopMs: LIMITS.driverStopMs,
       onMessage: (message) => this.#fromDriver(message),
       onChange: () => {
-        if (this.driver.state.kind !== 'ready' && this.driver.state.kind !== 'stopping') this.link.failAll('the driver died and is being started again');
+        if (this.driver.state.kind !== 'ready' && this.driver.state.kind !== 'stopping') this.link.failAll('the driver is being replaced');
         onChange();
       },
       onDeath: onDriverDeath,
@@ -115,14 +123,14 @@ export class Crew {
   }
 
   #superviseWorker(disk: VolumeDescription['disks'][number]): Supervisor<KeeperToWorker, WorkerToKeeper> {
-    const { log, modules, description, runtime, childLog, onChange } = this.#options;
+    const { log, description, runtime, childLog, onChange } = this.#options;
     const socket = runtime.workerSocket(disk.worker);
     return new Supervisor<KeeperToWorker, WorkerToKeeper>(log, {
       name: `worker ${disk.worker}`,
       fork: () => {
         // What a killed worker left: a new one could not bind to it.
         rmSync(socket, { force: true });
-        return forkChild({ module: modules.worker, label: [String(disk.worker), disk.directory], log });
+        return forkChild({ module: this.modules.worker, label: [String(disk.worker), disk.directory], log });
       },
       startMessage: () => ({ type: 'start', volume: description.volume, worker: disk.worker, disk: disk.disk, directory: disk.directory, socket, log: childLog }),
       stopMessage: { type: 'stop' },

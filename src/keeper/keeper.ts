@@ -26,6 +26,7 @@ import { checkMountpoint } from './mountpoint.ts';
 import { VolumeState } from './state.ts';
 import { statusReport } from './status-report.ts';
 import type { ChildEnd } from './supervisor.ts';
+import { upgrade } from './upgrade.ts';
 import { VolumeLock } from './volume-lock.ts';
 import { readVolume, volumePaths } from './volume.ts';
 
@@ -74,6 +75,8 @@ export class Keeper implements ControlHandler {
   /** Drivers that died after the mount was taken out of the tree. */
   #lateDeaths = 0;
   #ending: Promise<void> | undefined;
+  /** What is being changed under the mount, in words. */
+  #changing: string | undefined;
 
   /** Reads the volume's description: UserError as readVolume. Changes nothing. */
   constructor(components: KeeperComponents, options: KeeperOptions) {
@@ -177,6 +180,22 @@ export class Keeper implements ControlHandler {
 
   async info(inode: number): Promise<DriverFileInfo> {
     return this.#crew.askDriver('the question', LIMITS.controlCallMs, (link) => link.info(inode));
+  }
+
+  async upgrade(modules: ChildModules): Promise<void> {
+    await this.#change('an upgrade', () => upgrade(this.#crew, modules, this.#log));
+  }
+
+  /** One change of what runs under the mount at a time, and none while it comes or goes. */
+  async #change(what: string, work: () => Promise<void>): Promise<void> {
+    if (this.#phase !== 'serving') throw new UserError(`${what} needs a mount that serves, and this one is ${this.#phase}`, EXIT.busy);
+    if (this.#changing !== undefined) throw new UserError(`${this.#changing} is going on: try again when it is done`, EXIT.busy);
+    this.#changing = what;
+    try {
+      await work();
+    } finally {
+      this.#changing = undefined;
+    }
   }
 
   async unmount(mode: UnmountMode): Promise<UnmountResult> {

@@ -2,6 +2,7 @@
 //
 //   stopped ─start─► starting ─'ready'─► ready ─exit─► restarting ─delay─► starting …
 //                       │ 'unusable', or dead at the very first start: unusable, and untilReady() rejects
+//   ready ─succeed()─► replacing ─exit─► starting
 //   any ─stop()/expectEnd()─► stopping ─exit─► stopped
 import type { ChildProcess } from 'node:child_process';
 import { EXIT, UserError } from '../base/errors.ts';
@@ -9,11 +10,13 @@ import type { ExitCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { deferred } from './deferred.ts';
+import type { Deferred } from './deferred.ts';
 
 export type ChildState =
   | { readonly kind: 'stopped' }
   | { readonly kind: 'starting'; readonly child: ChildProcess }
   | { readonly kind: 'ready'; readonly child: ChildProcess }
+  | { readonly kind: 'replacing'; readonly child: ChildProcess; readonly timer: NodeJS.Timeout }
   | { readonly kind: 'restarting'; readonly timer: NodeJS.Timeout; readonly reason: string }
   | { readonly kind: 'unusable'; readonly timer: NodeJS.Timeout | undefined; readonly reason: string }
   | { readonly kind: 'stopping'; readonly child: ChildProcess; readonly timer: NodeJS.Timeout };
@@ -69,6 +72,8 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
   /** Starts in a row that did not get ready. */
   #failedStarts = 0;
   readonly #ready = deferred<void>();
+  /** Settled with the start of the child that takes the place of another. */
+  #successor: Deferred<void> | undefined;
   #ended = deferred<ChildEnd>();
 
   constructor(log: Logger, options: SupervisorOptions<In, Out>) {
@@ -129,13 +134,44 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     return true;
   }
 
+  /**
+   * Puts a new child in the place of the present one, which ends by itself when it gets `farewell`, or is killed after
+   * `stopMs`. Resolves when the new one is ready. UserError when that cannot be used (it is tried again like any that
+   * dies), or when everything ends meanwhile.
+   */
+  succeed(farewell: In): Promise<void> {
+    const state = this.#state;
+    if (state.kind !== 'ready' && state.kind !== 'starting' && state.kind !== 'restarting' && state.kind !== 'unusable') return Promise.reject(new UserError(`the ${this.name} process is ${state.kind}: try again in a moment`, EXIT.busy));
+    const successor = deferred<void>();
+    this.#successor = successor;
+    if (state.kind === 'ready') {
+      this.send(farewell);
+      const timer = setTimeout(() => {
+        this.#log.error({ child: this.name, childPid: state.child.pid, afterMs: this.#options.stopMs }, 'child does not hand over; killing it');
+        state.child.kill('SIGKILL');
+      }, this.#options.stopMs);
+      this.#change({ kind: 'replacing', child: state.child, timer });
+    } else if (state.kind === 'starting') {
+      // What it was started with is out of date.
+      state.child.kill('SIGKILL');
+    } else {
+      clearTimeout(state.timer);
+      this.start();
+    }
+    return successor.promise;
+  }
+
   /** The child is about to end by itself: its exit is no death. It is killed after `stopMs`. */
   expectEnd(): Promise<ChildEnd> {
     const state = this.#state;
+    this.#successor?.reject(new UserError(`the ${this.name} process is being ended`, EXIT.busy));
+    this.#successor = undefined;
     switch (state.kind) {
       case 'starting':
+      case 'replacing':
       case 'ready': {
         clearTimeout(this.#startTimer);
+        if (state.kind === 'replacing') clearTimeout(state.timer);
         const timer = setTimeout(() => {
           this.#log.error({ child: this.name, pid: state.child.pid, afterMs: this.#options.stopMs }, 'child does not end; killing it');
           state.child.kill('SIGKILL');
@@ -191,6 +227,8 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     this.#change({ kind: 'ready', child });
     this.#log.info({ child: this.name, childPid: child.pid, restarts: this.restarts }, 'child is ready');
     this.#ready.resolve();
+    this.#successor?.resolve();
+    this.#successor = undefined;
   }
 
   /** At the first start that is the end; later the cause may pass (a disk comes back), so it is tried again slowly. */
@@ -200,7 +238,10 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     this.#log.error({ child: this.name, reason: message.reason, exitCode: message.exitCode }, 'child cannot be used');
     const timer = this.#everReady ? setTimeout(() => this.start(), LIMITS.restartDelayMaxMs) : undefined;
     this.#change({ kind: 'unusable', timer, reason: message.reason });
-    this.#ready.reject(new UserError(message.reason, message.exitCode as ExitCode));
+    const error = new UserError(message.reason, message.exitCode as ExitCode);
+    this.#ready.reject(error);
+    this.#successor?.reject(error);
+    this.#successor = undefined;
     setTimeout(() => child.kill('SIGKILL'), LIMITS.restartDelayMaxMs / 2).unref();
   }
 
@@ -208,6 +249,16 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     this.#ended.resolve(end);
     if (!('child' in this.#state) || this.#state.child !== child) return;
     clearTimeout(this.#startTimer);
+    if (this.#state.kind === 'replacing') {
+      clearTimeout(this.#state.timer);
+      // With code 0 a driver did not hand over: it ended, for a reason of its own.
+      if (end.code !== 0 || this.#options.onDeath === undefined) {
+        this.#log.info({ child: this.name, childPid: child.pid, ...end }, 'child has handed over; starting its successor');
+        this.#change({ kind: 'stopped' });
+        this.start();
+        return;
+      }
+    }
     if (this.#state.kind === 'stopping') {
       clearTimeout(this.#state.timer);
       this.#log.info({ child: this.name, childPid: child.pid, ...end }, 'child has ended');

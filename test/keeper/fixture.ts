@@ -12,7 +12,7 @@ import type { KernelEdge, MountedDevice } from '../../src/keeper/kernel-edge.ts'
 import { DEFAULT_MOUNT_OPTIONS } from '../../src/kernel/mount-options.ts';
 
 const SUPPORT = resolve(fileURLToPath(import.meta.url), '../../support');
-const MODULES = { driver: join(SUPPORT, 'stand-in-driver.mjs'), worker: join(SUPPORT, 'stand-in-worker.mjs'), unmount: '' };
+export const MODULES = { driver: join(SUPPORT, 'stand-in-driver.mjs'), worker: join(SUPPORT, 'stand-in-worker.mjs'), unmount: join(SUPPORT, 'never-started.mjs') };
 export const quiet = pino({ level: 'silent' });
 
 /** Mounts nothing: an unmount is a file that the stand-in driver looks for. */

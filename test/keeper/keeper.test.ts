@@ -1,5 +1,5 @@
 // The keeper with stand-in children: order of start and end, takeover, restarts, refusals. No real mount.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/base/errors.ts';
@@ -8,7 +8,7 @@ import { identifyProcess, isAlive } from '../../src/control/process-identity.ts'
 import { listRunningMounts } from '../../src/control/running-mounts.ts';
 import { READ_AHEAD_KIB } from '../../src/keeper/kernel-edge.ts';
 import { volumePaths } from '../../src/keeper/volume.ts';
-import { KeeperFixture, until } from './fixture.ts';
+import { KeeperFixture, MODULES, until } from './fixture.ts';
 
 let fixture: KeeperFixture;
 beforeEach(() => {
@@ -74,6 +74,26 @@ describe('a keeper', () => {
     expect(fixture.driverStarts()[1]).toMatchObject({ epoch: 2, mountEpoch: 1, session: 'negotiated' });
     expect((await keeper.status()).processes[1]).toMatchObject({ role: 'driver', state: 'ready', restarts: 1 });
     expect(fixture.kernel.calls.filter((call) => call === 'mount')).toHaveLength(1);
+  });
+
+  it('replaces workers and driver for an upgrade, without an unmount and without a death', async () => {
+    const keeper = await startedKeeper();
+    const before = (await keeper.status()).processes.map(({ pid }) => pid);
+    await new ControlClient(listRunningMounts()[0]!.controlSocket).upgrade(MODULES);
+    const after = (await keeper.status()).processes;
+    expect(after.map(({ state: name }) => name)).toEqual(['ready', 'ready', 'ready', 'ready']);
+    expect(after.filter(({ pid }) => before.includes(pid)).map(({ role }) => role)).toEqual(['keeper']);
+    expect(fixture.driverStarts()[1]).toMatchObject({ epoch: 2, mountEpoch: 1, session: 'negotiated' });
+    expect(fixture.kernel.calls.filter((call) => call !== `read-ahead ${READ_AHEAD_KIB}`)).toEqual(['mount']);
+  });
+
+  it('goes back to the code it had when the new one cannot be used', async () => {
+    const keeper = await startedKeeper();
+    const broken = join(fixture.root, 'broken.mjs');
+    writeFileSync(broken, "process.send({ type: 'unusable', reason: 'made for another kernel', exitCode: 9 }, () => process.exit(9));");
+    await expect(keeper.upgrade({ ...MODULES, driver: broken })).rejects.toThrow('made for another kernel');
+    expect((await keeper.status()).processes.map(({ state: name }) => name)).toEqual(['ready', 'ready', 'ready', 'ready']);
+    expect(fixture.driverStarts().at(-1)).toMatchObject({ session: 'negotiated' });
   });
 
   it('replaces a killed worker and registers the new process', async () => {

@@ -19,6 +19,8 @@ process.on('message', (message) => {
     setInterval(() => existsSync(`${message.mountpoint}.gone`) && end(), 10);
   } else if (message.type === 'stop') {
     end();
+  } else if (message.type === 'handOver') {
+    process.exit(17);
   } else if (message.query === 'sync') {
     process.send({ type: 'reply', id: message.id });
   } else if (message.query === 'status') {

@@ -1,0 +1,47 @@
+// Puts new code under a living mount: one worker after the other, then the driver. The keeper itself stays as it is.
+import { existsSync } from 'node:fs';
+import { EXIT, UserError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { ChildModules } from './children.ts';
+import type { Crew } from './crew.ts';
+
+/** How often the driver is asked whether a new worker has its channel. */
+const LOOK_MS = 50;
+
+/**
+ * Replaces all children by ones of `modules`. UserError when one of them cannot be used: the former code is under the
+ * mount again then.
+ */
+export async function upgrade(crew: Crew, modules: ChildModules, log: Logger): Promise<void> {
+  for (const file of [modules.driver, modules.worker]) if (!existsSync(file)) throw new UserError(`there is no ${file}: is that installation complete?`, EXIT.notFound);
+  const former = crew.modules;
+  crew.modules = modules;
+  try {
+    await replaceChildren(crew);
+  } catch (error) {
+    log.error({ err: error, modules }, 'the new code cannot be used; going back to the former');
+    crew.modules = former;
+    await replaceChildren(crew);
+    throw error;
+  }
+}
+
+/** Never two disks away at a time: the next worker waits until the driver has its channel to the one before. */
+async function replaceChildren(crew: Crew): Promise<void> {
+  for (const [id, worker] of crew.workers.entries()) {
+    if (worker.state.kind === 'unusable') continue;
+    await worker.succeed({ type: 'stop' });
+    await connected(crew, id);
+  }
+  await crew.handOver();
+}
+
+async function connected(crew: Crew, worker: number): Promise<void> {
+  const deadline = performance.now() + LIMITS.workerTimeoutMs;
+  while (performance.now() < deadline) {
+    const status = await crew.link.status().catch(() => undefined);
+    if (status?.disks.find((disk) => disk.worker === worker)?.connected === true) return;
+    await new Promise((resolve) => { setTimeout(resolve, LOOK_MS); });
+  }
+}
