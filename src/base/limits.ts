@@ -87,7 +87,12 @@ export const LIMITS = {
   blockIdsMax: 8192,
   /** Requests to append to the log that one worker has in flight: one is being sent while one is being synced. */
   logAppendsMax: 2,
-  /** Damaged copies that are being rewritten at once; further ones wait for their next read. */
+  /** A read that takes longer than some times the usual, between these, is asked of another disk too. */
+  hedgeMsMin: 100,
+  hedgeMsMax: 1000,
+  /** Such second questions in one burst; in the long run they are a tenth of all reads. */
+  hedgesMax: 16,
+  /** Bad copies that are being rewritten at once; further ones wait for their next read, or a scrub. */
   repairsMax: 16,
   /** Disk statistics are asked for again when they are older. */
   statisticsIntervalMs: 1000,

@@ -5,7 +5,7 @@ import { formatBlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { BlockPieces } from '../ipc/messages.ts';
-import type { DamagedCopy, PieceRange } from '../kv/block-read.ts';
+import type { BadCopy, PieceRange } from '../kv/block-read.ts';
 import { ReplicatedBlockStore } from '../kv/block-store.ts';
 import type { BlockCounters } from '../kv/block-store.ts';
 import type { DiskReport } from '../kv/capacity.ts';
@@ -19,8 +19,10 @@ export interface KvEngineOptions {
   readonly logger: Logger;
   /** Awaited before a block or a sync is acknowledged with fewer copies than R. */
   readonly onDegraded?: DegradedHook;
-  /** A copy was found bad, read around, and is being rewritten. */
-  readonly onDamaged?: (copy: DamagedCopy) => void;
+  /** A copy was found bad or missing, read around, and is being rewritten. */
+  readonly onBadCopy?: (copy: BadCopy) => void;
+  /** Whether the metadata names a block: one that it does not is not written again. */
+  readonly isNeeded?: (id: BlockId) => boolean;
 }
 
 export interface KvStatistics extends BlockStatistics {
@@ -33,11 +35,11 @@ export class KvBlockEngine implements BlockEngine {
   readonly #store: ReplicatedBlockStore;
 
   constructor(pool: WorkerPool, options: KvEngineOptions) {
-    const { onDamaged, ...rest } = options;
+    const { onBadCopy, ...rest } = options;
     this.#store = new ReplicatedBlockStore(pool, {
       ...rest,
-      onDamaged: (copy, blockBytes) => {
-        onDamaged?.(copy);
+      onBadCopy: (copy, blockBytes) => {
+        onBadCopy?.(copy);
         const whole: PieceRange = { id: copy.id, firstPiece: 0, pieceCount: Math.ceil(blockBytes / PIECE_BYTES) };
         void this.#store.rewriteCopy(copy, whole, verifyPieces);
       },

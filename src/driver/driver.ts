@@ -119,7 +119,7 @@ export class Driver {
     const { engine, trust, pendingData, newBlockEpoch } = await openMetadata({ start, pool, logger, onFailure: callbacks.onDefect });
     const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger });
     const durable = await replicas.start();
-    const blocks = new KvBlockEngine(pool, { policy, logger });
+    const blocks = new KvBlockEngine(pool, { policy, logger, isNeeded: (id) => engine.hasBlock(id) });
     const pending = new PendingBlocks();
     for (const { id, data, sequence } of pendingData) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
     const allocator = new Allocator(engine, { newBlockEpoch });

@@ -7,12 +7,13 @@ import type { BlockPieces, BlockPut } from '../ipc/messages.ts';
 import { inspectBlock } from './block-inspect.ts';
 import type { CopyReport } from './block-inspect.ts';
 import { readBlock } from './block-read.ts';
-import type { DamagedCopy, PieceRange, ReadContext, VerifyPieces } from './block-read.ts';
+import type { BadCopy, PieceRange, ReadContext, VerifyPieces } from './block-read.ts';
 import { BlockWrite } from './block-write.ts';
 import type { WriteContext } from './block-write.ts';
 import { CapacityMeter } from './capacity.ts';
 import type { Capacity } from './capacity.ts';
 import { PutBatcher } from './put-batcher.ts';
+import { ReadHedge } from './read-hedge.ts';
 import type { DegradedHook, ReplicationPolicy } from './replication.ts';
 import { syncAll } from './sync-all.ts';
 import { SyncBarrier } from './sync-barrier.ts';
@@ -23,27 +24,32 @@ export interface BlockCounters {
   /** Blocks, and syncs, acknowledged with fewer than R copies. */
   degraded: number;
   degradedSyncs: number;
-  /** Copies that were read and were not what was put, and those of them that were written anew. */
+  /** Copies that were read and were not what was put, and those that were written anew of these and of missing ones. */
   damagedCopies: number;
   repairedCopies: number;
   /** Disks that should have had a block and did not. */
   missingCopies: number;
+  /** Reads that were asked of another disk because one was slow. */
+  hedgedReads: number;
 }
 
 export interface BlockStoreOptions {
   readonly policy: ReplicationPolicy;
   readonly logger: Logger;
   readonly onDegraded?: DegradedHook;
-  /** Copies found bad while a good one was read; see rewriteCopy. */
-  readonly onDamaged?: (copy: DamagedCopy, blockBytes: number) => void;
+  /** Copies found bad, or not found, while a good one was read; see rewriteCopy. */
+  readonly onBadCopy?: (copy: BadCopy, blockBytes: number) => void;
+  /** Whether a block is still needed: one that is not is not written again. */
+  readonly isNeeded?: (id: BlockId) => boolean;
 }
 
 export class ReplicatedBlockStore {
-  readonly counters: BlockCounters = { degraded: 0, degradedSyncs: 0, damagedCopies: 0, repairedCopies: 0, missingCopies: 0 };
+  readonly counters: BlockCounters = { degraded: 0, degradedSyncs: 0, damagedCopies: 0, repairedCopies: 0, missingCopies: 0, hedgedReads: 0 };
   readonly #pool: WorkerPool;
   readonly #policy: ReplicationPolicy;
   readonly #logger: Logger;
   readonly #onDegraded: DegradedHook | undefined;
+  readonly #isNeeded: (id: BlockId) => boolean;
   readonly #barriers: readonly SyncBarrier[];
   readonly #meter: CapacityMeter;
   readonly #writing: WriteContext;
@@ -56,6 +62,7 @@ export class ReplicatedBlockStore {
     this.#policy = options.policy;
     this.#logger = options.logger;
     this.#onDegraded = options.onDegraded;
+    this.#isNeeded = options.isNeeded ?? (() => true);
     this.#barriers = pool.links.map((link) => new SyncBarrier(link, options.policy));
     this.#meter = new CapacityMeter(pool, options.policy);
     this.#writing = {
@@ -70,12 +77,20 @@ export class ReplicatedBlockStore {
     this.#reading = {
       pool,
       copies: options.policy.copies,
-      damaged: (copies, blockBytes) => {
-        for (const copy of copies) this.#reportDamage(copy, options.onDamaged, blockBytes);
+      hedge: new ReadHedge(pool.links.length),
+      bad: (copies, blockBytes) => {
+        for (const copy of copies) {
+          if (copy.state === 'damaged') this.#reportDamage(copy);
+          options.onBadCopy?.(copy, blockBytes);
+        }
       },
       missing: (id, index) => {
         this.counters.missingCopies++;
         this.#logger.debug({ block: formatBlockId(id), worker: pool.link(index).worker }, 'a disk does not have its copy of a block');
+      },
+      slow: (id, index) => {
+        this.counters.hedgedReads++;
+        this.#logger.debug({ block: formatBlockId(id), worker: pool.link(index).worker }, 'a disk is slow; another one is asked for the same block');
       },
     };
   }
@@ -138,31 +153,47 @@ export class ReplicatedBlockStore {
     return this.#meter.capacity();
   }
 
-  /** Replaces the copy of a block on one disk by a good one of another. Resolves whether it was done. */
-  async rewriteCopy(copy: DamagedCopy, whole: PieceRange, verify: VerifyPieces): Promise<boolean> {
+  /** Replaces the copy of a block on one disk by a good one of another, or adds it. Resolves whether it was done. */
+  async rewriteCopy(copy: Pick<BadCopy, 'id' | 'index' | 'state'>, whole: PieceRange, verify: VerifyPieces): Promise<boolean> {
     const key = blockKey(copy.id) + String(copy.index);
     if (this.#repairs.has(key) || this.#repairs.size >= LIMITS.repairsMax) return false;
     this.#repairs.add(key);
     const { worker } = this.#pool.link(copy.index);
     try {
-      const good = await readBlock(this.#reading, whole, verify, { except: copy.index });
-      await this.#pool.link(copy.index).request('putBlocks', { blocks: [{ id: copy.id, checksums: good.checksums, data: [good.data] }] });
-      this.#barriers[copy.index]!.wrote(this.#policy.copies);
+      const done = await this.copyTo(copy.index, whole, verify);
+      if (!done) return false;
       this.counters.repairedCopies++;
-      this.#logger.warn({ block: formatBlockId(copy.id), worker }, 'a damaged copy was replaced by a good one');
+      // A disk that comes back misses many.
+      this.#logger[copy.state === 'missing' ? 'debug' : 'warn']({ block: formatBlockId(copy.id), worker }, `a ${copy.state} copy was replaced by a good one`);
       return true;
     } catch (error) {
-      this.#logger.error({ err: error, block: formatBlockId(copy.id), worker }, 'a damaged copy could not be replaced');
+      this.#logger.error({ err: error, block: formatBlockId(copy.id), worker }, `a ${copy.state} copy could not be replaced`);
       return false;
     } finally {
       this.#repairs.delete(key);
     }
   }
 
-  #reportDamage(copy: DamagedCopy, onDamaged: BlockStoreOptions['onDamaged'], blockBytes: number): void {
+  /**
+   * Puts a verified copy of a block from any other disk on this one; false when nobody needs the block any more.
+   * Rejects with FsError EIO (no good copy elsewhere) or as WorkerLink.request.
+   */
+  async copyTo(index: number, whole: PieceRange, verify: VerifyPieces): Promise<boolean> {
+    if (!this.#isNeeded(whole.id)) return false;
+    const good = await readBlock(this.#reading, whole, verify, { except: index });
+    if (!this.#isNeeded(whole.id)) return false;
+    const link = this.#pool.link(index);
+    await link.request('putBlocks', { blocks: [{ id: whole.id, checksums: good.checksums, data: [good.data] }] });
+    this.#barriers[index]!.wrote(this.#policy.copies);
+    if (this.#isNeeded(whole.id)) return true;
+    // Forgotten meanwhile, perhaps before the copy came: it would stay for good.
+    await link.request('deleteBlocks', { ids: [whole.id] });
+    return false;
+  }
+
+  #reportDamage(copy: BadCopy): void {
     this.counters.damagedCopies++;
     this.#logger.error({ err: copy.cause, block: formatBlockId(copy.id), worker: this.#pool.link(copy.index).worker }, 'a copy of a block is damaged; another one was read');
-    onDamaged?.(copy, blockBytes);
   }
 
   #degrade(degradation: Parameters<DegradedHook>[0]): void | Promise<void> {

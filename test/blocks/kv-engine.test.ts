@@ -2,16 +2,16 @@
 import { describe, expect, it } from 'vitest';
 import { blockKey } from '../../src/base/ids.ts';
 import { KvBlockEngine } from '../../src/blocks/kv-engine.ts';
-import type { DamagedCopy } from '../../src/kv/block-read.ts';
+import type { BadCopy } from '../../src/kv/block-read.ts';
 import { replicationPolicy } from '../../src/kv/replication.ts';
 import { blockId, bytesOf } from '../support/block-data.ts';
 import { settle } from '../support/fake-clock.ts';
 import { later, memoryPool, silent } from '../support/memory-pool.ts';
 import { describeBlockEngine } from './conformance.ts';
 
-async function open(disks: number, copies: number, onDamaged?: (copy: DamagedCopy) => void) {
+async function open(disks: number, copies: number, onBadCopy?: (copy: BadCopy) => void) {
   const { pool, workers } = await memoryPool(disks);
-  const engine = new KvBlockEngine(pool, { policy: replicationPolicy(copies), logger: silent, ...(onDamaged && { onDamaged }) });
+  const engine = new KvBlockEngine(pool, { policy: replicationPolicy(copies), logger: silent, ...(onBadCopy && { onBadCopy }) });
   return { engine, pool, workers };
 }
 
@@ -34,7 +34,7 @@ for (const [disks, copies] of [[1, 1], [2, 2], [4, 2], [4, 3]] as const) {
 
 describe('kv engine', () => {
   it('reads around a flipped bit in a reply, reports it and repairs the copy', async () => {
-    const damaged: DamagedCopy[] = [];
+    const damaged: BadCopy[] = [];
     const { engine, pool, workers } = await open(2, 2, (copy) => damaged.push(copy));
     const data = bytesOf(1, 50_000);
     await engine.put(blockId(1), [data]);
@@ -50,7 +50,7 @@ describe('kv engine', () => {
   });
 
   it('takes a copy that was cut short for a damaged one', async () => {
-    const damaged: DamagedCopy[] = [];
+    const damaged: BadCopy[] = [];
     const { engine, pool, workers } = await open(2, 2, (copy) => damaged.push(copy));
     const data = bytesOf(1, 50_000);
     await engine.put(blockId(1), [data]);

@@ -112,10 +112,71 @@ describe('get', () => {
   });
 });
 
+describe('a slow disk', () => {
+  it('is not waited for where another one has the block', async () => {
+    await build(2, 2);
+    const block = blockOf(2);
+    await store.put(block);
+    workers[pool.rank(block.id)[0]!]!.hanging = true;
+    const read = readWhole(store, block);
+    await pass(2 * LIMITS.hedgeMsMin);
+    expect(await read).toEqual(block.data[0]);
+    expect(store.counters).toMatchObject({ hedgedReads: 1, damagedCopies: 0 });
+  });
+
+  it('is asked last while it owes answers', async () => {
+    await build(2, 2);
+    const blocks = Array.from({ length: 40 }, (_, number) => blockOf(number));
+    await store.putMany(blocks);
+    const slow = workers[pool.rank(blocks[2]!.id)[0]!]!;
+    slow.hanging = true;
+    const first = readWhole(store, blocks[2]!);
+    await pass(2 * LIMITS.hedgeMsMin);
+    await first;
+    for (const block of blocks) expect(await readWhole(store, block)).toEqual(block.data[0]);
+    expect(store.counters.hedgedReads).toBe(1);
+  });
+
+  it('does not double the load of a system that is slow as a whole', async () => {
+    await build(2, 2);
+    const blocks = Array.from({ length: 100 }, (_, number) => blockOf(number));
+    await store.putMany(blocks);
+    for (const worker of workers) worker.hanging = true;
+    const reads = blocks.map((block) => outcome(readWhole(store, block)));
+    await pass(5 * LIMITS.hedgeMsMax);
+    expect(store.counters.hedgedReads).toBeLessThanOrEqual(LIMITS.hedgesMax);
+    for (const worker of workers) worker.restart();
+    await pass(1_000);
+    expect(await Promise.all(reads)).toEqual(blocks.map((block) => block.data[0]));
+  });
+});
+
+describe('a missing copy', () => {
+  it('is written anew where it belongs, unless nobody needs the block any more', async () => {
+    let needed = true;
+    await build(2, 2, { isNeeded: () => needed, onBadCopy: (copy, blockBytes) => {
+      void store.rewriteCopy(copy, { id: copy.id, firstPiece: 0, pieceCount: Math.ceil(blockBytes / LIMITS.checksumBytes) }, verifyPieces);
+    } });
+    const block = blockOf(2, 40_000);
+    await store.put(block);
+    const first = workers[pool.rank(block.id)[0]!]!;
+    first.blocks.clear();
+    needed = false;
+    await readWhole(store, block);
+    await settle();
+    expect(first.blocks.size).toBe(0);
+    needed = true;
+    await readWhole(store, block);
+    await settle();
+    expect(first.blocks.get(blockKey(block.id))?.data).toEqual(block.data[0]);
+    expect(store.counters).toMatchObject({ missingCopies: 2, repairedCopies: 1 });
+  });
+});
+
 describe('damage', () => {
   it('is read around, reported, and repaired by the good copy', async () => {
     const reported: number[] = [];
-    await build(2, 2, { onDamaged: (copy, blockBytes) => {
+    await build(2, 2, { onBadCopy: (copy, blockBytes) => {
       reported.push(copy.index);
       void store.rewriteCopy(copy, { id: copy.id, firstPiece: 0, pieceCount: Math.ceil(blockBytes / LIMITS.checksumBytes) }, verifyPieces);
     } });
@@ -144,7 +205,7 @@ describe('damage', () => {
 
   it.each(['damaged', 'diskFailure'] as const)('that the worker itself finds (%s) is read around and reported', async (code) => {
     const reported: number[] = [];
-    await build(2, 2, { onDamaged: (copy) => void reported.push(copy.index) });
+    await build(2, 2, { onBadCopy: (copy) => void reported.push(copy.index) });
     const block = blockOf(2);
     await store.put(block);
     const first = pool.rank(block.id)[0]!;
