@@ -43,6 +43,8 @@ export const LIMITS = {
   chunkExtentsMax: 64,
   /** Extents of one chunk above which writers wait until it is rewritten. */
   chunkExtentsHard: 2048,
+  /** Ranges of one file that fallocate set space aside for; adjacent ones are one. */
+  reservationRangesMax: 1024,
   /** Crowded chunks remembered for rewriting; further ones are found again at their next write. */
   crowdedChunksMax: 1024,
 

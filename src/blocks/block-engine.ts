@@ -11,6 +11,8 @@ export interface BlockStatistics {
   /** Bytes of user data that fit, copies taken off, and those of them that are left. */
   readonly totalBytes: number;
   readonly availableBytes: number;
+  /** Bytes put since these numbers were asked for, at least: they may not be taken off yet. */
+  readonly recentBytes: number;
 }
 
 /** A copy of a block on a disk that should hold it or does. */

@@ -81,7 +81,7 @@ export class KvBlockEngine implements BlockEngine {
 
   statistics(): KvStatistics {
     const { totalBytes, availableBytes, disks } = this.#store.capacity();
-    return { totalBytes, availableBytes, details: { disks, counters: this.#store.counters } };
+    return { totalBytes, availableBytes, recentBytes: this.#store.recentBytes, details: { disks, counters: this.#store.counters } };
   }
 }
 

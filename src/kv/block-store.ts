@@ -100,7 +100,9 @@ export class ReplicatedBlockStore {
    * The bytes must not change until it settles. Rejects with FsError ENOSPC or EIO.
    */
   put(block: BlockPut): Promise<void> {
-    return new BlockWrite(this.#writing, block).done;
+    const write = new BlockWrite(this.#writing, block);
+    this.#meter.took(write.blockBytes);
+    return write.done;
   }
 
   /** As put, for many; settles when all have. Small blocks share frames. */
@@ -151,6 +153,11 @@ export class ReplicatedBlockStore {
   /** Numbers of a moment ago, at once: nobody waits for statistics. */
   capacity(): Capacity {
     return this.#meter.capacity();
+  }
+
+  /** Bytes put that those numbers may not know of yet. */
+  get recentBytes(): number {
+    return this.#meter.recentBytes;
   }
 
   /** Replaces the copy of a block on one disk by a good one of another, or adds it. Resolves whether it was done. */

@@ -55,6 +55,7 @@ export class CapacityMeter {
   readonly #statistics: (DiskStatistics | undefined)[];
   #capacity: Capacity | undefined;
   #askedMs = -Infinity;
+  #recentBytes = 0;
 
   constructor(pool: WorkerPool, options: { copies: number }) {
     this.#pool = pool;
@@ -72,15 +73,29 @@ export class CapacityMeter {
     return (this.#capacity ??= this.#compute());
   }
 
+  /** User bytes put since the disks were last asked and had answered. Those put while they answer count twice for a moment. */
+  get recentBytes(): number {
+    return this.#recentBytes;
+  }
+
+  took(bytes: number): void {
+    this.#recentBytes += bytes;
+    if (performance.now() - this.#askedMs >= LIMITS.statisticsIntervalMs) this.#ask();
+  }
+
   #ask(): void {
     this.#askedMs = performance.now();
     this.#forget();
-    this.#pool.links.forEach((link, index) => {
-      if (!link.isReady) return;
-      link.request('statistics', {}, { absenceMs: 0 }).then(
+    const before = this.#recentBytes;
+    const answers = this.#pool.links.map((link, index) => {
+      if (!link.isReady) return undefined;
+      return link.request('statistics', {}, { absenceMs: 0 }).then(
         (statistics) => this.#learned(index, statistics),
         () => {}, // Its absence is known by its link, its last numbers stand.
       );
+    });
+    void Promise.all(answers).then(() => {
+      this.#recentBytes -= before;
     });
   }
 

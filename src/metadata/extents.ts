@@ -92,6 +92,8 @@ function isHalfDead(row: { bytes: number; liveBytes: number }): boolean {
 
 /** Collects a transaction's changes to blocks, so that each block's row is written once. */
 export class BlockReferences {
+  /** What the transaction adds to the bytes set aside in the volume; see reservations.ts. */
+  reservedDelta = 0;
   /** Chunks that the transaction left with more extents than LIMITS.chunkExtentsMax, or with blocks less than half alive. */
   readonly crowded: CrowdedChunk[] = [];
   readonly #deltas = new Map<string, Delta>();

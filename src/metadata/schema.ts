@@ -7,23 +7,34 @@
 //        0 u8 version  1 u8 flags  4 u32 mode  8 u32 links  12 u32 uid  16 u32 gid  20 u32 device
 //        24 u64 size (bytes; entries of a directory)  32 u64 allocated bytes  40 u64 parent (directories)
 //        48 u64 next cookie (directories)  56 4 x (i64 seconds, u32 nanoseconds): accessed modified changed born
+//        104 u64 reserved bytes: only where there are any, and with them a row 38
 //   20 parent:8 name                     entry by name:   0 u8 version  1 u8 type (mode >> 12)  8 u64 inode  16 u64 cookie
 //   21 parent:8 cookie:8                 entry by cookie: 0 u8 version  1 u8 type  8 u64 inode  16 name
 //   30 inode:8 chunk:8                   extents of one chunk of a file: 8 bytes (u8 version), then each 24 bytes:
 //        0 u32 start in chunk  4 u32 bytes  8 u32 block hi  12 u32 block lo  16 u32 offset in block  20 u32 zero
+//   38 inode:8                           space set aside by fallocate: 0 u8 version  8 u64 reserved bytes (those of the ranges that
+//        no extent covers)  16 ranges in order, apart from each other: each u64 start, u64 end. Since schema 2
 //   40 inode:8 name                      extended attribute: u8 version, value
 //   48 inode:8                           target of a symbolic link: u8 version, target
 //   50 block:8                           block: 0 u8 version  4 u32 bytes  8 u32 references (extents)  16 u64 live bytes
 //   60 inode:8                           orphan: u8 version. No name is left, the kernel may still use it
 //   70 block:8                           garbage: u8 version. On workers, named by no extent; deleted after a sync
+//
+// Schema 2 adds row 38 and what belongs to it. A volume becomes one of schema 2 when space is first set aside in it: a
+// volume where that never happened can still be read by an sdfs that knows schema 1 alone.
 import { FormatError } from '../base/errors.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import type { Timestamp } from '../base/time.ts';
 import { readU64, writeU64 } from '../log/record.ts';
 
-export const SCHEMA_VERSION = 1;
+/** Of the whole: what the bookkeeping row says, at most. */
+export const SCHEMA_VERSION = 2;
+/** What a volume begins with. */
+export const SCHEMA_VERSION_FIRST = 1;
+/** Of each row. */
+const ROW_VERSION = 1;
 
-const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, extents: 0x30, xattr: 0x40, linkTarget: 0x48, block: 0x50, orphan: 0x60, garbage: 0x70 } as const;
+const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, extents: 0x30, reservation: 0x38, xattr: 0x40, linkTarget: 0x48, block: 0x50, orphan: 0x60, garbage: 0x70 } as const;
 
 /** Names of the bookkeeping rows. Leases are upper bounds: numbers below them may be in use, none above is. */
 export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch' } as const;
@@ -39,6 +50,8 @@ export interface Inode {
   /** Bytes of a file; number of entries of a directory. */
   size: number;
   allocatedBytes: number;
+  /** Set aside by fallocate and not used yet; see reservations.ts. */
+  reservedBytes: number;
   parent: InodeNumber | 0;
   nextCookie: number;
   accessed: Timestamp;
@@ -62,6 +75,17 @@ export interface Extent {
   readonly bytes: number;
   readonly block: BlockId;
   readonly blockOffset: number;
+}
+
+/** Bytes of a file: [start, end). */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface Reservation {
+  readonly reservedBytes: number;
+  readonly ranges: readonly ByteRange[];
 }
 
 export interface BlockRow {
@@ -110,6 +134,7 @@ export const keys = {
   entry: (parent: InodeNumber, name: Buffer): Buffer => keyOfName(TYPE.entry, parent, name),
   listing: (parent: InodeNumber, cookie: number): Buffer => keyOfTwo(TYPE.listing, parent, cookie),
   extents: (inode: InodeNumber, chunk: number): Buffer => keyOfTwo(TYPE.extents, inode, chunk),
+  reservation: (inode: InodeNumber): Buffer => keyOfNumber(TYPE.reservation, inode),
   xattr: (inode: InodeNumber, name: Buffer): Buffer => keyOfName(TYPE.xattr, inode, name),
   linkTarget: (inode: InodeNumber): Buffer => keyOfNumber(TYPE.linkTarget, inode),
   block: (block: BlockId): Buffer => keyOfBlock(TYPE.block, block),
@@ -121,6 +146,7 @@ export const keys = {
 export const ranges = {
   orphans: [Buffer.of(TYPE.orphan), Buffer.of(TYPE.orphan + 1)] as const,
   garbage: [Buffer.of(TYPE.garbage), Buffer.of(TYPE.garbage + 1)] as const,
+  reservations: [Buffer.of(TYPE.reservation), Buffer.of(TYPE.reservation + 1)] as const,
   xattrs: (inode: InodeNumber) => [keyOfNumber(TYPE.xattr, inode), keyOfNumber(TYPE.xattr, inode + 1)] as const,
   listing: (parent: InodeNumber, afterCookie: number) => [keyOfTwo(TYPE.listing, parent, afterCookie + 1), keyOfNumber(TYPE.listing, parent + 1)] as const,
   extents: (inode: InodeNumber, fromChunk: number) => [keyOfTwo(TYPE.extents, inode, fromChunk), keyOfNumber(TYPE.extents, inode + 1)] as const,
@@ -153,18 +179,18 @@ export function nameOfKey(key: Buffer): Buffer {
 // ---- values
 
 function checkVersion(value: Buffer, what: string): void {
-  if (value[0] !== SCHEMA_VERSION) {
-    throw new FormatError(what, { wanted: `version ${SCHEMA_VERSION}`, found: `version ${value[0]}` });
+  if (value[0] !== ROW_VERSION) {
+    throw new FormatError(what, { wanted: `version ${ROW_VERSION}`, found: `version ${value[0]}` });
   }
 }
 
-export const PRESENT = Buffer.of(SCHEMA_VERSION);
+export const PRESENT = Buffer.of(ROW_VERSION);
 
 const INODE_BYTES = 56 + 4 * 12;
 
 export function encodeInode(inode: Inode): Buffer {
-  const out = Buffer.allocUnsafe(INODE_BYTES);
-  out.writeUInt32LE(SCHEMA_VERSION | (inode.flags << 8), 0);
+  const out = Buffer.allocUnsafe(INODE_BYTES + (inode.reservedBytes > 0 ? 8 : 0));
+  out.writeUInt32LE(ROW_VERSION | (inode.flags << 8), 0);
   out.writeUInt32LE(inode.mode, 4);
   out.writeUInt32LE(inode.links, 8);
   out.writeUInt32LE(inode.uid, 12);
@@ -178,6 +204,7 @@ export function encodeInode(inode: Inode): Buffer {
   writeTime(out, inode.modified, 68);
   writeTime(out, inode.changed, 80);
   writeTime(out, inode.born, 92);
+  if (inode.reservedBytes > 0) writeU64(out, inode.reservedBytes, INODE_BYTES);
   return out;
 }
 
@@ -193,6 +220,7 @@ export function decodeInode(number: InodeNumber, value: Buffer): Inode {
     device: value.readUInt32LE(20),
     size: readU64(value, 24),
     allocatedBytes: readU64(value, 32),
+    reservedBytes: value.length > INODE_BYTES ? readU64(value, INODE_BYTES) : 0,
     parent: readU64(value, 40) as InodeNumber | 0,
     nextCookie: readU64(value, 48),
     accessed: readTime(value, 56),
@@ -214,7 +242,7 @@ function readTime(value: Buffer, at: number): Timestamp {
 
 export function encodeEntry(entry: Entry): Buffer {
   const out = Buffer.allocUnsafe(24);
-  out.writeUInt32LE(SCHEMA_VERSION | (entry.type << 8), 0);
+  out.writeUInt32LE(ROW_VERSION | (entry.type << 8), 0);
   out.writeUInt32LE(0, 4);
   writeU64(out, entry.inode, 8);
   writeU64(out, entry.cookie, 16);
@@ -228,7 +256,7 @@ export function decodeEntry(value: Buffer): Entry {
 
 export function encodeListing(entry: { inode: InodeNumber; type: number; name: Buffer }): Buffer {
   const out = Buffer.allocUnsafe(16 + entry.name.length);
-  out.writeUInt32LE(SCHEMA_VERSION | (entry.type << 8), 0);
+  out.writeUInt32LE(ROW_VERSION | (entry.type << 8), 0);
   out.writeUInt32LE(0, 4);
   writeU64(out, entry.inode, 8);
   out.set(entry.name, 16);
@@ -246,7 +274,7 @@ const EXTENTS_HEADER_BYTES = 8;
 
 export function encodeExtents(extents: readonly Extent[]): Buffer {
   const out = Buffer.allocUnsafe(EXTENTS_HEADER_BYTES + extents.length * EXTENT_BYTES);
-  out.writeUInt32LE(SCHEMA_VERSION, 0);
+  out.writeUInt32LE(ROW_VERSION, 0);
   out.writeUInt32LE(0, 4);
   let at = EXTENTS_HEADER_BYTES;
   for (const extent of extents) {
@@ -281,9 +309,32 @@ export function extentCount(value: Buffer): number {
   return (value.length - EXTENTS_HEADER_BYTES) / EXTENT_BYTES;
 }
 
+const RESERVATION_HEADER_BYTES = 16;
+const RANGE_BYTES = 16;
+
+export function encodeReservation({ reservedBytes, ranges: parts }: Reservation): Buffer {
+  const out = Buffer.alloc(RESERVATION_HEADER_BYTES + parts.length * RANGE_BYTES);
+  out[0] = ROW_VERSION;
+  writeU64(out, reservedBytes, 8);
+  let at = RESERVATION_HEADER_BYTES;
+  for (const { start, end } of parts) {
+    writeU64(out, start, at);
+    writeU64(out, end, at + 8);
+    at += RANGE_BYTES;
+  }
+  return out;
+}
+
+export function decodeReservation(inode: InodeNumber, value: Buffer): Reservation {
+  checkVersion(value, `space set aside for inode ${inode}`);
+  const parts: ByteRange[] = [];
+  for (let at = RESERVATION_HEADER_BYTES; at < value.length; at += RANGE_BYTES) parts.push({ start: readU64(value, at), end: readU64(value, at + 8) });
+  return { reservedBytes: readU64(value, 8), ranges: parts };
+}
+
 export function encodeBlockRow(row: BlockRow): Buffer {
   const out = Buffer.allocUnsafe(24);
-  out.writeUInt32LE(SCHEMA_VERSION, 0);
+  out.writeUInt32LE(ROW_VERSION, 0);
   out.writeUInt32LE(row.bytes, 4);
   out.writeUInt32LE(row.references, 8);
   out.writeUInt32LE(0, 12);
@@ -298,7 +349,7 @@ export function decodeBlockRow(value: Buffer): BlockRow {
 
 export function encodeNumber(number: number): Buffer {
   const out = Buffer.alloc(16);
-  out[0] = SCHEMA_VERSION;
+  out[0] = ROW_VERSION;
   writeU64(out, number, 8);
   return out;
 }

@@ -17,6 +17,8 @@ const CHUNK = LIMITS.fileChunkBytes;
 /** Pieces at least this long are left alone: what is merged once is not merged again and again. */
 const PIECE_BYTES_SMALL = 64 * 1024;
 const CHUNKS_PER_RUN = 32;
+/** Rewriting covers what was covered: nothing that is set aside is used by it. */
+const UNTOUCHED = { reservedBytes: 0 };
 
 export class Compactor {
   readonly #engine: MetadataEngine;
@@ -95,7 +97,7 @@ export class Compactor {
 
   /** Puts the new blocks in place of what they copied; false when the chunk was changed meanwhile. */
   #swap(chunk: ChunkName, key: Buffer, snapshot: Buffer, made: readonly Mapping[]): boolean {
-    return transactExtents({ engine: this.#engine, pending: this.#pending, compactor: this }, null, (tx, references) => {
+    return transactExtents({ engine: this.#engine, pending: this.#pending, compactor: this, space: UNTOUCHED }, null, (tx, references) => {
       const row = tx.get(keys.inode(chunk.inode));
       if (row === undefined) return false;
       const inode = decodeInode(chunk.inode, row);

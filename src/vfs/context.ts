@@ -6,6 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Allocator } from '../metadata/allocator.ts';
 import type { MetadataEngine, Reader, Transaction } from '../metadata/engine.ts';
+import { totalReserved } from '../metadata/reservations.ts';
 import { decodeEntry, decodeInode, encodeInode, keys } from '../metadata/schema.ts';
 import type { Entry, Inode } from '../metadata/schema.ts';
 import type { Compactor } from './compactor.ts';
@@ -87,7 +88,7 @@ export function attributesOf(context: VfsContext, inode: Inode): Attributes {
     gid: inode.gid,
     device: inode.device,
     size: inode.size,
-    blocks: Math.ceil(inode.allocatedBytes / PAGE_BYTES) * UNITS_PER_PAGE,
+    blocks: Math.ceil((inode.allocatedBytes + inode.reservedBytes) / PAGE_BYTES) * UNITS_PER_PAGE,
     accessed,
     modified: inode.modified,
     changed: inode.changed,
@@ -145,8 +146,13 @@ function isAfter(time: Timestamp, other: Timestamp): boolean {
   return time.seconds > other.seconds || (time.seconds === other.seconds && time.nanoseconds > other.nanoseconds);
 }
 
+/** Blocks, and the rows that name them, take a little more than the data that they hold: so much of it is held beside. */
+const RESERVATION_OVERHEAD = 1 / 32;
+
 /** Refuses what cannot be kept: space is checked before anything is acknowledged. */
 export class Space {
+  /** Set aside by fallocate in the whole volume, and not used yet. */
+  reservedBytes: number;
   readonly #blocks: BlockEngine;
   readonly #pending: PendingBlocks;
   readonly #engine: MetadataEngine;
@@ -155,13 +161,28 @@ export class Space {
     this.#blocks = parts.blocks;
     this.#pending = parts.pending;
     this.#engine = parts.engine;
+    this.reservedBytes = totalReserved(parts.engine.reader);
   }
 
-  /** Throws ENOSPC unless `bytes` more, and all that waits for the workers, still fit in R copies. */
-  admit(bytes: number): void {
+  /** What may still be promised: copies taken off, and what waits for the workers or is set aside. */
+  get availableBytes(): number {
+    const { availableBytes, recentBytes } = this.#blocks.statistics();
+    if (this.reservedBytes === 0) return availableBytes - this.#pending.bytes;
+    // The disks' numbers are a moment old, and what others set aside must not be taken in that moment.
+    return availableBytes - recentBytes - this.#pending.bytes - Math.ceil(this.reservedBytes * (1 + RESERVATION_OVERHEAD));
+  }
+
+  /**
+   * Throws ENOSPC unless `bytes` more fit in R copies, beside all that waits for the workers and all that is set aside.
+   * `ownReserved`, asked when they do not: how many of them were set aside for this write, and fit for certain.
+   */
+  admit(bytes: number, ownReserved?: () => number): void {
     if (this.#engine.full) throw new FsError('ENOSPC', 'no room for more metadata');
-    if (this.#blocks.statistics().availableBytes < bytes + this.#pending.bytes) {
-      throw new FsError('ENOSPC', `no room for ${bytes} bytes in enough copies`);
+    if (this.availableBytes >= bytes) return;
+    if (this.reservedBytes > 0 && ownReserved !== undefined) {
+      const own = ownReserved();
+      if (own >= bytes || this.availableBytes >= bytes - own) return;
     }
+    throw new FsError('ENOSPC', `no room for ${bytes} bytes in enough copies`);
   }
 }

@@ -3,8 +3,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import { mappings, replaceRange } from '../metadata/extents.ts';
+import { mappings } from '../metadata/extents.ts';
 import type { Mapping } from '../metadata/extents.ts';
+import { replaceInFile, reservedWithin } from '../metadata/reservations.ts';
 import { INODE_FLAG, PRESENT, keys } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
 import { carriedOut, checkWritable, getInode, isDirectory, now, putInode } from './context.ts';
@@ -86,13 +87,19 @@ async function writeAfterDrain(context: VfsContext, number: InodeNumber, offset:
 }
 
 function writeInline(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): void {
-  context.space.admit(data.length);
+  admitWrite(context, number, offset, data.length);
   const copy = Buffer.from(data);
   const blocks = splitAtBlocks(context, offset, data.length);
   commitWrite(context, number, offset, data.length, blocks, options, caller, copy);
 }
 
+function admitWrite(context: VfsContext, number: InodeNumber, offset: number, bytes: number): void {
+  context.space.admit(bytes, () => reservedWithin(context.engine.reader, getInode(context.engine.reader, number), { offset, bytes }));
+}
+
 async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
+  // Without anything set aside the disks themselves say when they are full.
+  if (context.space.reservedBytes > 0) admitWrite(context, number, offset, data.length);
   const blocks = splitAtBlocks(context, offset, data.length);
   try {
     await context.blocks.putMany(blocks.map((block) => ({ id: block.block, data: [data.subarray(block.offset - offset, block.offset - offset + block.bytes)] })));
@@ -139,7 +146,7 @@ function commitWrite(
       references.create(block.block, block.bytes);
       if (inline !== undefined) tx.data(block.block, inline.subarray(block.offset - offset, block.offset - offset + block.bytes));
     }
-    inode.allocatedBytes += replaceRange(tx, references, number, { offset, bytes }, blocks);
+    replaceInFile(tx, references, inode, { offset, bytes }, blocks);
     inode.size = Math.max(inode.size, offset + bytes);
     inode.modified = inode.changed = now();
     if (options.killPrivileges || (inode.flags & INODE_FLAG.capability) !== 0) killPrivileges(tx, inode, { modeBits: options.killPrivileges });

@@ -9,6 +9,7 @@ export interface ExtentStores {
   readonly engine: MetadataEngine;
   readonly pending: PendingBlocks;
   readonly compactor: { note(chunk: CrowdedChunk): void };
+  readonly space: { reservedBytes: number };
 }
 
 /** Runs `work` in a transaction; blocks that lost their last reference are forgotten when it is committed. */
@@ -20,6 +21,7 @@ export function transactExtents<T>(stores: ExtentStores, cause: Cause | null, wo
     freed = references.apply(tx, { isUnseen: (block) => stores.pending.isUnseen(block) });
     return result;
   });
+  stores.space.reservedBytes += references.reservedDelta;
   for (const block of freed) stores.pending.drop(block);
   for (const chunk of references.crowded) stores.compactor.note(chunk);
   return value;

@@ -3,7 +3,7 @@ import { FsError } from '../base/errors.ts';
 import { ROOT_INODE } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
-import { BOOKKEEPING, FIRST_COOKIE, SCHEMA_VERSION, decodeBytes, decodeNumber, encodeBytes, encodeNumber, keys, numberOfKey, ranges } from '../metadata/schema.ts';
+import { BOOKKEEPING, FIRST_COOKIE, SCHEMA_VERSION, SCHEMA_VERSION_FIRST, decodeBytes, decodeNumber, encodeBytes, encodeNumber, keys, numberOfKey, ranges } from '../metadata/schema.ts';
 import * as attributes from './attributes.ts';
 import { attributesOf, getInode, now, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
@@ -43,9 +43,9 @@ export class LocalFileSystem implements api.FileSystem {
   #format(): void {
     const time = now();
     this.#context.engine.transact(null, (tx) => {
-      tx.put(keys.bookkeeping(BOOKKEEPING.schema), encodeNumber(SCHEMA_VERSION));
+      tx.put(keys.bookkeeping(BOOKKEEPING.schema), encodeNumber(SCHEMA_VERSION_FIRST));
       putInode(tx, {
-        number: ROOT_INODE, flags: 0, mode: FILE_TYPE.directory | 0o755, links: 2, uid: 0, gid: 0, device: 0, size: 0, allocatedBytes: 0,
+        number: ROOT_INODE, flags: 0, mode: FILE_TYPE.directory | 0o755, links: 2, uid: 0, gid: 0, device: 0, size: 0, allocatedBytes: 0, reservedBytes: 0,
         parent: ROOT_INODE, nextCookie: FIRST_COOKIE, accessed: time, modified: time, changed: time, born: time,
       });
     });
@@ -145,7 +145,7 @@ export class LocalFileSystem implements api.FileSystem {
 
   statistics(): api.Statistics {
     const space = this.#context.blocks.statistics();
-    const available = Math.max(0, space.availableBytes - this.#context.pending.bytes);
+    const available = Math.max(0, this.#context.space.availableBytes);
     const inodes = this.#context.engine.inodeCount;
     const inodesFree = Math.floor(available / BYTES_PER_INODE_GUESS);
     return {

@@ -80,6 +80,7 @@ function newInode(number: InodeNumber, directory: Inode, made: NewInode, caller:
     device: made.device ?? 0,
     size: 0,
     allocatedBytes: 0,
+    reservedBytes: 0,
     parent: isDir ? directory.number : 0,
     nextCookie: FIRST_COOKIE,
     accessed: time,

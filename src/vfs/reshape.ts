@@ -3,8 +3,9 @@ import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Transaction } from '../metadata/engine.ts';
-import { chunksFrom, lastChunks, mappings, replaceRange, withinExtents } from '../metadata/extents.ts';
+import { chunksFrom, lastChunks, mappings, withinExtents } from '../metadata/extents.ts';
 import type { BlockReferences } from '../metadata/extents.ts';
+import { release, replaceInFile, reserve } from '../metadata/reservations.ts';
 import { decodeInode, keys } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
 import { carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
@@ -26,22 +27,25 @@ const FEW_CHUNKS = 4;
  */
 export function setSize(tx: Transaction, references: BlockReferences, inode: Inode, size: number): void {
   if (size > LIMITS.fileBytesMax) throw new FsError('EFBIG', `a file may have ${LIMITS.fileBytesMax} bytes`);
-  if (size < inode.size) inode.allocatedBytes += dropRange(tx, references, inode.number, size, inode.size);
+  // What is set aside behind the end is given back by any truncation that does not grow the file, as on ext4.
+  if (size <= inode.size) release(tx, references, inode, size, LIMITS.fileBytesMax);
+  if (size < inode.size) dropRange(tx, references, inode, size, inode.size);
   inode.size = size;
 }
 
-/** Makes holes of [from, to), visiting only chunks that exist; returns the change of allocated bytes. */
-function dropRange(tx: Transaction, references: BlockReferences, inode: InodeNumber, from: number, to: number): number {
-  if (to <= from) return 0;
-  if (to - from <= FEW_CHUNKS * CHUNK) return replaceRange(tx, references, inode, { offset: from, bytes: to - from }, []);
-  let delta = 0;
-  for (const { chunk } of chunksFrom(tx, inode, Math.floor(from / CHUNK), Math.ceil(to / CHUNK) - Math.floor(from / CHUNK))) {
+/** Takes the data of [from, to) away, visiting only chunks that exist. */
+function dropRange(tx: Transaction, references: BlockReferences, inode: Inode, from: number, to: number): void {
+  if (to <= from) return;
+  if (to - from <= FEW_CHUNKS * CHUNK) {
+    replaceInFile(tx, references, inode, { offset: from, bytes: to - from }, []);
+    return;
+  }
+  for (const { chunk } of chunksFrom(tx, inode.number, Math.floor(from / CHUNK), Math.ceil(to / CHUNK) - Math.floor(from / CHUNK))) {
     const start = Math.max(from, chunk * CHUNK);
     const stop = Math.min(to, (chunk + 1) * CHUNK);
     if (start >= to) break;
-    delta += replaceRange(tx, references, inode, { offset: start, bytes: stop - start }, []);
+    replaceInFile(tx, references, inode, { offset: start, bytes: stop - start }, []);
   }
-  return delta;
 }
 
 /** True when a change of size may touch more than one transaction should. */
@@ -76,14 +80,19 @@ export function fallocate(context: VfsContext, number: InodeNumber, mode: Falloc
   const inode = getInode(context.engine.reader, number);
   if (isDirectory(inode.mode)) throw new FsError('EISDIR');
   if (!isRegular(inode.mode)) throw new FsError('ENODEV');
-  if (mode === 'allocate' || mode === 'keepSize') context.space.admit(bytes);
-  else if (Math.min(bytes, inode.size - offset) > FEW_CHUNKS * CHUNK) return punchInSteps(context, number, mode, offset, bytes, caller);
+  // Refuses at once what cannot fit whatever the file has already; the rest is counted exactly, step by step.
+  const wantedBytes = mode === 'punchHole' ? 0 : bytes - inode.allocatedBytes - inode.reservedBytes;
+  if (wantedBytes > 0) context.space.admit(wantedBytes);
+  if (Math.min(bytes, inode.size - offset) > FEW_CHUNKS * CHUNK) return reallocateInSteps(context, number, mode, offset, bytes, caller);
   reallocate(context, number, mode, offset, bytes, caller);
   return undefined;
 }
 
+/** What each step does but the last, which sets the size where the mode says so. */
+const STEP_MODE = { allocate: 'keepSize', keepSize: 'keepSize', punchHole: 'punchHole', zeroRange: 'zeroRangeKeepSize', zeroRangeKeepSize: 'zeroRangeKeepSize' } as const;
+
 /** The last step does what concerns the whole, and it alone is recorded as the request: a driver that dies before starts again. */
-async function punchInSteps(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): Promise<void> {
+async function reallocateInSteps(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): Promise<void> {
   const end = offset + bytes;
   let at = offset;
   for (;;) {
@@ -91,7 +100,7 @@ async function punchInSteps(context: VfsContext, number: InodeNumber, mode: Fall
     const count = withinExtents(chunks, EXTENTS_PER_STEP);
     const next = ((chunks[count - 1]?.chunk ?? 0) + 1) * CHUNK;
     if ((count === chunks.length && count < CHUNKS_PER_STEP) || next >= end) break;
-    reallocate(context, number, 'punchHole', at, next - at, { ...caller, requestHi: 0, requestLo: 0 });
+    reallocate(context, number, STEP_MODE[mode], at, next - at, { ...caller, requestHi: 0, requestLo: 0 });
     at = next;
     await nextTurn();
   }
@@ -101,8 +110,12 @@ async function punchInSteps(context: VfsContext, number: InodeNumber, mode: Fall
 function reallocate(context: VfsContext, number: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): void {
   transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, number);
-    if (mode === 'punchHole' || mode === 'zeroRange' || mode === 'zeroRangeKeepSize') {
-      inode.allocatedBytes += dropRange(tx, references, number, offset, Math.min(offset + bytes, inode.size));
+    if (mode === 'punchHole') release(tx, references, inode, offset, offset + bytes);
+    if (mode !== 'allocate' && mode !== 'keepSize') dropRange(tx, references, inode, offset, Math.min(offset + bytes, inode.size));
+    if (mode !== 'punchHole') {
+      // What was data in a zeroed range counts too: its blocks may have other users, and come back later at best.
+      const added = reserve(tx, references, inode, offset, offset + bytes);
+      if (added > 0) context.space.admit(added);
     }
     if (mode === 'allocate' || mode === 'zeroRange') inode.size = Math.max(inode.size, offset + bytes);
     inode.modified = inode.changed = now();
@@ -156,7 +169,7 @@ export function copyRange(
     const inode = getInode(tx, to.inode);
     const shift = to.offset - from.offset;
     const pieces = mappings(tx, from.inode, from.offset, length).map((piece) => ({ ...piece, offset: piece.offset + shift }));
-    inode.allocatedBytes += replaceRange(tx, references, to.inode, { offset: to.offset, bytes: length }, pieces);
+    replaceInFile(tx, references, inode, { offset: to.offset, bytes: length }, pieces);
     inode.size = Math.max(inode.size, to.offset + length);
     inode.modified = inode.changed = now();
     killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });

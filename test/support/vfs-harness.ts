@@ -50,8 +50,8 @@ export class MemoryBlocks {
   async locate(): Promise<never[]> {
     return [];
   }
-  statistics(): { totalBytes: number; availableBytes: number } {
-    return { totalBytes: 2 ** 41, availableBytes: this.availableBytes };
+  statistics(): { totalBytes: number; availableBytes: number; recentBytes: number } {
+    return { totalBytes: 2 ** 41, availableBytes: this.availableBytes, recentBytes: 0 };
   }
 }
 
