@@ -2,11 +2,12 @@
 import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import { now } from '../base/time.ts';
 import type { Transaction } from '../metadata/engine.ts';
 import type { BlockReferences } from '../metadata/extents.ts';
 import { INODE_FLAG, decodeBytes, encodeBytes, keys, nameOfKey, ranges } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
-import { attributesOf, carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
+import { attributesOf, carriedOut, checkWritable, getInode, isDirectory, isRegular, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import { isLargeShrink, setSize, shrinkInSteps } from './reshape.ts';
 import { transactExtents } from './extent-transaction.ts';

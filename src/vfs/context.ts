@@ -4,6 +4,8 @@ import type { InodeNumber } from '../base/ids.ts';
 import { FsError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { now } from '../base/time.ts';
+import type { Timestamp } from '../base/time.ts';
 import type { Allocator } from '../metadata/allocator.ts';
 import type { MetadataEngine, Reader, Transaction } from '../metadata/engine.ts';
 import { totalReserved } from '../metadata/reservations.ts';
@@ -12,7 +14,7 @@ import type { Entry, Inode } from '../metadata/schema.ts';
 import type { Compactor } from './compactor.ts';
 import type { Durability } from './durability.ts';
 import { FILE_TYPE } from './filesystem.ts';
-import type { Attributes, Caller, Timestamp } from './filesystem.ts';
+import type { Attributes, Caller } from './filesystem.ts';
 import type { PendingBlocks } from './pending.ts';
 
 export interface VfsContext {
@@ -30,12 +32,6 @@ export interface VfsContext {
   readonly blockBytes: number;
   /** Inodes without a name that the kernel may still use: those of this mount, and the rows say the same. */
   readonly orphans: Set<InodeNumber>;
-}
-
-export function now(): Timestamp {
-  const milliseconds = Date.now();
-  const seconds = Math.floor(milliseconds / 1000);
-  return { seconds, nanoseconds: (milliseconds - seconds * 1000) * 1_000_000 };
 }
 
 export function getInode(reader: Reader, number: InodeNumber): Inode {

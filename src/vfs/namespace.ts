@@ -2,10 +2,12 @@
 import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import { now } from '../base/time.ts';
+import type { Timestamp } from '../base/time.ts';
 import type { Transaction } from '../metadata/engine.ts';
 import { FIRST_COOKIE, PRESENT, decodeListing, encodeEntry, encodeListing, keys, ranges, secondOfKey } from '../metadata/schema.ts';
 import type { Entry, Inode } from '../metadata/schema.ts';
-import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
+import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import { isLargeShrink, setSize, shrinkInSteps } from './reshape.ts';
 import { transactExtents } from './extent-transaction.ts';
@@ -56,7 +58,7 @@ export function makeInode(
       if (directory.links >= LIMITS.linksMax) throw new FsError('EMLINK');
       directory.links++;
     }
-    addEntry(tx, directory, name, inode);
+    addEntry(tx, directory, name, inode, inode.born);
     fill?.(tx, inode);
     putInode(tx, inode);
     putInode(tx, directory);
@@ -149,7 +151,7 @@ export function link(context: VfsContext, number: InodeNumber, parent: InodeNumb
     if (inode.links === 0) tx.delete(keys.orphan(number));
     inode.links++;
     inode.changed = now();
-    addEntry(tx, directory, name, inode);
+    addEntry(tx, directory, name, inode, inode.changed);
     putInode(tx, inode);
     putInode(tx, directory);
     tx.result(number);
@@ -187,17 +189,18 @@ function removeName(context: VfsContext, parent: InodeNumber, name: Buffer, call
     if (entry === undefined) throw NO_ENTRY;
     const inode = getInode(tx, entry.inode);
     check(inode, directory);
-    removeEntry(tx, directory, name, entry);
+    const time = now();
+    removeEntry(tx, directory, name, entry, time);
     putInode(tx, directory);
-    return dropLink(tx, inode);
+    return dropLink(tx, inode, time);
   });
   if (orphan !== undefined) context.orphans.add(orphan);
 }
 
 /** Takes one name off an inode; the last one makes it an orphan, which is returned. */
-function dropLink(tx: Transaction, inode: Inode): InodeNumber | undefined {
+function dropLink(tx: Transaction, inode: Inode, time: Timestamp): InodeNumber | undefined {
   inode.links = isDirectory(inode.mode) ? 0 : inode.links - 1;
-  inode.changed = now();
+  inode.changed = time;
   putInode(tx, inode);
   if (inode.links > 0) return undefined;
   tx.put(keys.orphan(inode.number), PRESENT);
@@ -223,18 +226,19 @@ export function rename(context: VfsContext, from: Place, to: Place, mode: Rename
     const existing = findEntry(tx, to.parent, to.name);
     if (existing !== undefined && mode === 'noReplace') throw new FsError('EEXIST');
     const inode = getInode(tx, entry.inode);
+    const time = now();
     let orphaned: InodeNumber | undefined;
     if (mode === 'exchange') {
       if (existing === undefined) throw NO_ENTRY;
-      if (existing.inode !== entry.inode) exchange(tx, { source, from, entry, inode }, { target, to, existing });
+      if (existing.inode !== entry.inode) exchange(tx, { source, from, entry, inode }, { target, to, existing }, time);
     } else {
       if (existing?.inode === entry.inode) return undefined;
-      if (existing !== undefined) orphaned = replaceTarget(tx, target, to.name, existing, inode);
-      removeEntry(tx, source, from.name, entry);
-      addEntry(tx, target, to.name, inode);
+      if (existing !== undefined) orphaned = replaceTarget(tx, target, to.name, existing, inode, time);
+      removeEntry(tx, source, from.name, entry, time);
+      addEntry(tx, target, to.name, inode, time);
       moveDirectory(inode, source, target);
       if (whiteout !== undefined) addWhiteout(tx, whiteout, source, from.name, caller);
-      inode.changed = now();
+      inode.changed = time;
       putInode(tx, inode);
     }
     putInode(tx, source);
@@ -244,15 +248,15 @@ export function rename(context: VfsContext, from: Place, to: Place, mode: Rename
   if (orphan !== undefined) context.orphans.add(orphan);
 }
 
-function replaceTarget(tx: Transaction, target: Inode, name: Buffer, existing: Entry, inode: Inode): InodeNumber | undefined {
+function replaceTarget(tx: Transaction, target: Inode, name: Buffer, existing: Entry, inode: Inode, time: Timestamp): InodeNumber | undefined {
   const victim = getInode(tx, existing.inode);
   if (isDirectory(victim.mode)) {
     if (!isDirectory(inode.mode)) throw new FsError('EISDIR');
     if (victim.size > 0) throw new FsError('ENOTEMPTY');
     target.links--;
   } else if (isDirectory(inode.mode)) throw new FsError('ENOTDIR');
-  removeEntry(tx, target, name, existing);
-  return dropLink(tx, victim);
+  removeEntry(tx, target, name, existing, time);
+  return dropLink(tx, victim, time);
 }
 
 /** ".." of a moved directory, and the links that it stands for. */
@@ -265,16 +269,16 @@ function moveDirectory(inode: Inode, source: Inode, target: Inode): void {
 }
 
 function exchange(
-  tx: Transaction, one: { source: Inode; from: Place; entry: Entry; inode: Inode }, other: { target: Inode; to: Place; existing: Entry },
+  tx: Transaction, one: { source: Inode; from: Place; entry: Entry; inode: Inode }, other: { target: Inode; to: Place; existing: Entry }, time: Timestamp,
 ): void {
   const second = getInode(tx, other.existing.inode);
-  removeEntry(tx, one.source, one.from.name, one.entry);
-  removeEntry(tx, other.target, other.to.name, other.existing);
-  addEntry(tx, one.source, one.from.name, second);
-  addEntry(tx, other.target, other.to.name, one.inode);
+  removeEntry(tx, one.source, one.from.name, one.entry, time);
+  removeEntry(tx, other.target, other.to.name, other.existing, time);
+  addEntry(tx, one.source, one.from.name, second, time);
+  addEntry(tx, other.target, other.to.name, one.inode, time);
   moveDirectory(one.inode, one.source, other.target);
   moveDirectory(second, other.target, one.source);
-  one.inode.changed = second.changed = now();
+  one.inode.changed = second.changed = time;
   putInode(tx, one.inode);
   putInode(tx, second);
 }
@@ -282,26 +286,26 @@ function exchange(
 /** RENAME_WHITEOUT leaves a 0/0 character device at the old name, as overlayfs wants it. rename(2). */
 function addWhiteout(tx: Transaction, number: InodeNumber, source: Inode, name: Buffer, caller: Caller): void {
   const whiteout = newInode(number, source, { mode: FILE_TYPE.character }, caller);
-  addEntry(tx, source, name, whiteout);
+  addEntry(tx, source, name, whiteout, whiteout.born);
   putInode(tx, whiteout);
 }
 
 /** Changes `directory`, which the caller writes. */
-function addEntry(tx: Transaction, directory: Inode, name: Buffer, child: Inode): void {
+function addEntry(tx: Transaction, directory: Inode, name: Buffer, child: Inode, time: Timestamp): void {
   const stable = Buffer.from(name);
   const cookie = directory.nextCookie++;
   const type = child.mode >>> 12;
   tx.put(keys.entry(directory.number, stable), encodeEntry({ inode: child.number, type, cookie }));
   tx.put(keys.listing(directory.number, cookie), encodeListing({ inode: child.number, type, name: stable }));
   directory.size++;
-  directory.modified = directory.changed = now();
+  directory.modified = directory.changed = time;
 }
 
-function removeEntry(tx: Transaction, directory: Inode, name: Buffer, entry: Entry): void {
+function removeEntry(tx: Transaction, directory: Inode, name: Buffer, entry: Entry, time: Timestamp): void {
   tx.delete(keys.entry(directory.number, name));
   tx.delete(keys.listing(directory.number, entry.cookie));
   directory.size--;
-  directory.modified = directory.changed = now();
+  directory.modified = directory.changed = time;
 }
 
 /** A directory that is being removed takes no new names. */

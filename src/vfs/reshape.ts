@@ -2,13 +2,14 @@
 import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import { now } from '../base/time.ts';
 import type { Transaction } from '../metadata/engine.ts';
 import { chunksFrom, lastChunks, mappings, withinExtents } from '../metadata/extents.ts';
 import type { BlockReferences } from '../metadata/extents.ts';
 import { release, replaceInFile, reserve } from '../metadata/reservations.ts';
 import { decodeInode, keys } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
-import { carriedOut, checkWritable, getInode, isDirectory, isRegular, now, putInode } from './context.ts';
+import { carriedOut, checkWritable, getInode, isDirectory, isRegular, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import { transactExtents } from './extent-transaction.ts';
 import type { Caller, FallocateMode, MaybePromise } from './filesystem.ts';
