@@ -12,6 +12,12 @@ export const LIMITS = {
   /** Longest extended attribute name / value, in bytes (XATTR_NAME_MAX, XATTR_SIZE_MAX). */
   xattrNameBytesMax: 255,
   xattrValueBytesMax: 64 * KiB,
+  /** All attribute names of an inode, each with a NUL: what listxattr(2) can return (XATTR_LIST_MAX). */
+  xattrListBytesMax: 64 * KiB,
+  /** All attribute values of an inode. */
+  xattrsBytesMax: 1 * MiB,
+  /** An ACL as the value of its attribute: 511 entries, since the kernel reads it into one page. */
+  aclBytesMax: 4 * KiB,
   /** Largest file: offsets stay exact as JS numbers, and the kernel's page index stays in range. */
   fileBytesMax: 2 ** 53 - 4096,
   /** Hard links to one inode (as ext4). */

@@ -254,10 +254,10 @@ export class NullFileSystem implements FileSystem {
     return ++this.#lastInode as InodeNumber;
   }
 
-  #makeNode(inode: InodeNumber, mode: number, links: number, owner: { uid: number; gid: number }): Node {
+  #makeNode(inode: InodeNumber, mode: number, links: number, owner: { uid: number; gid: number; umask?: number | undefined }): Node {
     const time = now();
     const attributes: Attributes = {
-      inode, mode, links, uid: owner.uid, gid: owner.gid, device: 0, size: 0, blocks: 0, accessed: time, modified: time, changed: time, born: time,
+      inode, mode: mode & ~(owner.umask ?? 0), links, uid: owner.uid, gid: owner.gid, device: 0, size: 0, blocks: 0, accessed: time, modified: time, changed: time, born: time,
     };
     const node: Node = { attributes };
     this.#nodes.set(inode, node);

@@ -25,15 +25,8 @@ const EXPORT_VERSION = 1;
  */
 const FLAGS = INIT_FLAG.ASYNC_READ | INIT_FLAG.BIG_WRITES | INIT_FLAG.ASYNC_DIO | INIT_FLAG.DO_READDIRPLUS | INIT_FLAG.PARALLEL_DIROPS
   | INIT_FLAG.HANDLE_KILLPRIV_V2 | INIT_FLAG.ABORT_ERROR | INIT_FLAG.MAX_PAGES | INIT_FLAG.CACHE_SYMLINKS | INIT_FLAG.INIT_EXT
-  | INIT_FLAG.NO_OPEN_SUPPORT | INIT_FLAG.NO_OPENDIR_SUPPORT;
+  | INIT_FLAG.NO_OPEN_SUPPORT | INIT_FLAG.NO_OPENDIR_SUPPORT | INIT_FLAG.POSIX_ACL | INIT_FLAG.DONT_MASK | INIT_FLAG.SETXATTR_EXT;
 const FLAGS2 = INIT_FLAG2.DIRECT_IO_ALLOW_MMAP | INIT_FLAG2.CREATE_SUPP_GROUP | INIT_FLAG2.NO_EXPORT_SUPPORT;
-const FLAGS_POSIX_ACL = INIT_FLAG.POSIX_ACL | INIT_FLAG.DONT_MASK | INIT_FLAG.SETXATTR_EXT;
-
-/** What may be asked for beyond the flags above. */
-export interface Features {
-  /** The kernel checks ACLs; the file system does the arithmetic of POSIX_ACL, default ACLs and the umask. */
-  readonly posixAcl: boolean;
-}
 
 /** The words that were agreed on, and what they mean for decoding. */
 export interface Negotiated {
@@ -44,10 +37,12 @@ export interface Negotiated {
   readonly setxattrExt: boolean;
   /** The umask comes with the request instead of being applied. */
   readonly unmasked: boolean;
+  /** ACLs that are set are also checked. */
+  readonly posixAcl: boolean;
 }
 
 /** EIO where the kernel speaks another major version, or a minor one from before Linux 5.4. */
-export function negotiate(request: FuseRequest, features: Features): Negotiated {
+export function negotiate(request: FuseRequest): Negotiated {
   const major = request.u32(INIT_IN.major);
   const kernelMinor = request.u32(INIT_IN.minor);
   if (major !== FUSE_MAJOR || kernelMinor < FUSE_MINOR_MIN) {
@@ -55,23 +50,19 @@ export function negotiate(request: FuseRequest, features: Features): Negotiated 
   }
   const offered = request.u32(INIT_IN.flags);
   const offered2 = request.bytes.length >= INIT_IN.end && (offered & INIT_FLAG.INIT_EXT) !== 0 ? request.u32(INIT_IN.flags2) : 0;
-  return agreed(Math.min(kernelMinor, FUSE_MINOR), (wantedFlags(features) & offered) >>> 0, (FLAGS2 & offered2) >>> 0);
+  return agreed(Math.min(kernelMinor, FUSE_MINOR), (FLAGS & offered) >>> 0, (FLAGS2 & offered2) >>> 0);
 }
 
 /**
  * What `negotiate` gives with any kernel that has all that is asked for. For a session that is sent requests without
  * INIT: a former process answered it, and died before it could say what was agreed on.
  */
-export function assumeNegotiated(features: Features): Negotiated {
-  return agreed(FUSE_MINOR, wantedFlags(features), FLAGS2);
-}
-
-function wantedFlags(features: Features): number {
-  return FLAGS | (features.posixAcl ? FLAGS_POSIX_ACL : 0);
+export function assumeNegotiated(): Negotiated {
+  return agreed(FUSE_MINOR, FLAGS, FLAGS2);
 }
 
 function agreed(minor: number, flags: number, flags2: number): Negotiated {
-  return { minor, flags, flags2, setxattrExt: (flags & INIT_FLAG.SETXATTR_EXT) !== 0, unmasked: (flags & INIT_FLAG.DONT_MASK) !== 0 };
+  return { minor, flags, flags2, setxattrExt: (flags & INIT_FLAG.SETXATTR_EXT) !== 0, unmasked: (flags & INIT_FLAG.DONT_MASK) !== 0, posixAcl: (flags & INIT_FLAG.POSIX_ACL) !== 0 };
 }
 
 export function writeInitReply(reply: Reply, negotiated: Negotiated): void {

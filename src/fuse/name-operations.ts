@@ -1,6 +1,6 @@
 // Opcode table rows that look up, make, remove and rename names.
 import { FsError } from '../base/errors.ts';
-import type { Attributes, RenameMode } from '../vfs/filesystem.ts';
+import type { Attributes, Caller, RenameMode } from '../vfs/filesystem.ts';
 import { FILE_TYPE } from '../vfs/filesystem.ts';
 import { row } from './operation.ts';
 import type { OperationContext, OperationRow } from './operation.ts';
@@ -20,11 +20,13 @@ function createdEntry(reply: Reply, attributes: Attributes): void {
   reply.createdEntry(attributes);
 }
 
-/** The umask has been applied by the kernel, unless DONT_MASK was negotiated. */
-function createMode(context: OperationContext, request: FuseRequest, modeAt: number, umaskAt: number, type: number): number {
-  const mode = request.u32(modeAt);
-  const permissions = context.negotiated.unmasked ? mode & ~request.u32(umaskAt) : mode;
-  return (permissions & 0o7777) | type;
+/** Who creates, with the umask that the kernel has not applied where DONT_MASK was negotiated. */
+function creator(context: OperationContext, request: FuseRequest, umaskAt: number): Caller {
+  return request.caller(context.negotiated.unmasked ? request.u32(umaskAt) : undefined);
+}
+
+function modeOf(request: FuseRequest, modeAt: number, type: number): number {
+  return (request.u32(modeAt) & 0o7777) | type;
 }
 
 function rename(context: OperationContext, request: FuseRequest, nameAt: number, mode: RenameMode) {
@@ -68,8 +70,8 @@ export const NAME_OPERATIONS: readonly OperationRow[] = [
     name: 'MKNOD',
     requestBytesMin: MKNOD_IN.end + 1,
     handle(context, request) {
-      const mode = createMode(context, request, MKNOD_IN.mode, MKNOD_IN.umask, request.u32(MKNOD_IN.mode) & FILE_TYPE.mask);
-      return context.fs.makeNode(request.inode, request.string(MKNOD_IN.end), { mode, device: request.u32(MKNOD_IN.rdev) }, request.caller());
+      const mode = modeOf(request, MKNOD_IN.mode, request.u32(MKNOD_IN.mode) & FILE_TYPE.mask);
+      return context.fs.makeNode(request.inode, request.string(MKNOD_IN.end), { mode, device: request.u32(MKNOD_IN.rdev) }, creator(context, request, MKNOD_IN.umask));
     },
     reply: entry,
   }),
@@ -77,8 +79,8 @@ export const NAME_OPERATIONS: readonly OperationRow[] = [
     name: 'MKDIR',
     requestBytesMin: MKDIR_IN.end + 1,
     handle(context, request) {
-      const mode = createMode(context, request, MKDIR_IN.mode, MKDIR_IN.umask, FILE_TYPE.directory);
-      return context.fs.makeDirectory(request.inode, request.string(MKDIR_IN.end), mode, request.caller());
+      const mode = modeOf(request, MKDIR_IN.mode, FILE_TYPE.directory);
+      return context.fs.makeDirectory(request.inode, request.string(MKDIR_IN.end), mode, creator(context, request, MKDIR_IN.umask));
     },
     reply: entry,
   }),
@@ -94,11 +96,11 @@ export const NAME_OPERATIONS: readonly OperationRow[] = [
     handle(context, request) {
       const flags = request.u32(CREATE_IN.flags);
       const options = {
-        mode: createMode(context, request, CREATE_IN.mode, CREATE_IN.umask, FILE_TYPE.regular),
+        mode: modeOf(request, CREATE_IN.mode, FILE_TYPE.regular),
         exclusive: (flags & OPEN_FLAG.EXCL) !== 0,
         truncate: (flags & OPEN_FLAG.TRUNC) !== 0,
       };
-      return context.fs.create(request.inode, request.string(CREATE_IN.end), options, request.caller());
+      return context.fs.create(request.inode, request.string(CREATE_IN.end), options, creator(context, request, CREATE_IN.umask));
     },
     reply: createdEntry,
   }),
@@ -106,7 +108,7 @@ export const NAME_OPERATIONS: readonly OperationRow[] = [
     name: 'TMPFILE',
     // The name in the request is "/" and means nothing.
     requestBytesMin: CREATE_IN.end,
-    handle: (context, request) => context.fs.createUnnamed(request.inode, createMode(context, request, CREATE_IN.mode, CREATE_IN.umask, FILE_TYPE.regular), request.caller()),
+    handle: (context, request) => context.fs.createUnnamed(request.inode, modeOf(request, CREATE_IN.mode, FILE_TYPE.regular), creator(context, request, CREATE_IN.umask)),
     reply: createdEntry,
   }),
   row(OPCODE.UNLINK, {

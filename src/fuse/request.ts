@@ -67,8 +67,8 @@ export class FuseRequest {
   }
 
   /** A fresh object at each request: the file system may keep it after it has answered. */
-  caller(): Caller {
-    return (this.#caller ??= new RequestCaller(this));
+  caller(umask?: number): Caller {
+    return (this.#caller ??= new RequestCaller(this, umask));
   }
 
   /** The signal arrived: whoever looks at the caller's AbortSignal is told. */
@@ -104,16 +104,18 @@ class RequestCaller implements Caller {
   readonly gid: number;
   readonly pid: number;
   readonly supplementaryGroup: number | undefined;
+  readonly umask: number | undefined;
   readonly requestHi: number;
   readonly requestLo: number;
   readonly resent: boolean;
   #controller: AbortController | undefined;
 
-  constructor(request: FuseRequest) {
+  constructor(request: FuseRequest, umask: number | undefined) {
     this.uid = request.u32(IN_HEADER.uid);
     this.gid = request.u32(IN_HEADER.gid);
     this.pid = request.u32(IN_HEADER.pid);
     this.supplementaryGroup = request.supplementaryGroup();
+    this.umask = umask;
     this.requestHi = (request.uniqueHi & ~UNIQUE_RESENT_HI) >>> 0;
     this.requestLo = request.uniqueLo;
     this.resent = request.uniqueHi >= UNIQUE_RESENT_HI;

@@ -6,7 +6,7 @@ import type { FileSystem, Pieces } from '../vfs/filesystem.ts';
 import { errnoOf } from './errno.ts';
 import { FailureLog } from './failure-log.ts';
 import { assumeNegotiated, exportNegotiated, importNegotiated, negotiate } from './init.ts';
-import type { Features, Negotiated } from './init.ts';
+import type { Negotiated } from './init.ts';
 import { OPERATIONS } from './opcode-table.ts';
 import type { Operation, OperationContext } from './operation.ts';
 import { IN_HEADER, IN_HEADER_BYTES, OPCODE, UNIQUE_RESENT_HI } from './protocol.ts';
@@ -27,7 +27,6 @@ export interface FuseSessionOptions {
   readonly logger: Logger;
   /** Default: a day for everything. On one machine the kernel sees every change, so what it remembers stays true. */
   readonly times?: Partial<CacheTimes>;
-  readonly features?: Partial<Features>;
   /** What `export` of a former session of this mount returned: the kernel will not send INIT again. */
   readonly resume?: string | undefined;
   /** The kernel's INIT has been answered, or requests show that a former process answered it. */
@@ -45,7 +44,6 @@ export class FuseSession {
   readonly #transport: Transport;
   readonly #log: FailureLog;
   readonly #options: FuseSessionOptions;
-  readonly #features: Features;
   readonly #reply: Reply;
   readonly #context: OperationContext;
   #negotiated: Negotiated | undefined;
@@ -57,7 +55,6 @@ export class FuseSession {
     this.#transport = transport;
     this.#options = options;
     this.#log = new FailureLog(options.logger);
-    this.#features = { posixAcl: false, ...options.features };
     const times: CacheTimes = { entrySeconds: DAY_SECONDS, attributeSeconds: DAY_SECONDS, negativeSeconds: DAY_SECONDS, ...options.times };
     this.#reply = new Reply(times);
     if (options.resume !== undefined) this.#negotiated = importNegotiated(options.resume);
@@ -65,7 +62,7 @@ export class FuseSession {
     this.#context = {
       fs,
       times,
-      negotiate: (request) => (session.#negotiated = negotiate(request, session.#features)),
+      negotiate: (request) => (session.#negotiated = negotiate(request)),
       get negotiated() {
         assert(session.#negotiated !== undefined, 'INIT comes before all other requests');
         return session.#negotiated;
@@ -115,7 +112,7 @@ export class FuseSession {
 
   /** The kernel sends nothing but INIT until it is answered: a former process did that, and died before it could tell. */
   #takeOverUntold(): void {
-    this.#negotiated = assumeNegotiated(this.#features);
+    this.#negotiated = assumeNegotiated();
     this.#options.logger.warn('requests come without INIT: a former process answered it; going on with what this one would have agreed on');
     this.#options.onNegotiated?.();
   }

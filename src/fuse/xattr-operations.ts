@@ -9,6 +9,7 @@ import type { FuseRequest } from './request.ts';
 
 const XATTR_MODES: ReadonlyMap<number, XattrMode> = new Map([[0, 'set'], [1, 'create'], [2, 'replace']]);
 const NUL = Buffer.alloc(1);
+const ACL_PREFIX = Buffer.from('system.posix_acl_');
 
 function value(reply: Reply, bytes: Buffer, request: FuseRequest): void {
   const bytesMax = request.u32(GETXATTR_IN.size);
@@ -25,11 +26,13 @@ export const XATTR_OPERATIONS: readonly OperationRow[] = [
     name: 'SETXATTR',
     requestBytesMin: SETXATTR_IN.endWithoutExt + 1,
     handle(context, request) {
-      const { setxattrExt } = context.negotiated;
+      const { setxattrExt, posixAcl } = context.negotiated;
       const flags = request.u32(SETXATTR_IN.flags);
       const mode = XATTR_MODES.get(flags);
       if (mode === undefined) throw new FsError('EINVAL', `setxattr flags ${flags}`);
       const name = request.string(setxattrExt ? SETXATTR_IN.end : SETXATTR_IN.endWithoutExt);
+      // Storing an ACL would promise what nobody checks.
+      if (!posixAcl && name.subarray(0, ACL_PREFIX.length).equals(ACL_PREFIX)) throw new FsError('EOPNOTSUPP');
       const valueAt = name.byteOffset - request.bytes.byteOffset + name.length + 1;
       const bytes = request.u32(SETXATTR_IN.size);
       const { length } = request.bytes;
@@ -48,7 +51,7 @@ export const XATTR_OPERATIONS: readonly OperationRow[] = [
   row<Buffer[]>(OPCODE.LISTXATTR, {
     name: 'LISTXATTR',
     requestBytesMin: GETXATTR_IN.end,
-    handle: (context, request) => context.fs.listXattrs(request.inode),
+    handle: (context, request) => context.fs.listXattrs(request.inode, request.caller()),
     reply(reply, names, request) {
       value(reply, Buffer.concat(names.flatMap((name) => [name, NUL])), request);
     },

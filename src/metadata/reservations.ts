@@ -10,7 +10,8 @@ import { LIMITS } from '../base/limits.ts';
 import type { Reader, Transaction } from './engine.ts';
 import { chunksFrom, mappings, replaceRange } from './extents.ts';
 import type { BlockReferences, Mapping } from './extents.ts';
-import { BOOKKEEPING, SCHEMA_VERSION, decodeNumber, decodeReservation, encodeNumber, encodeReservation, keys, numberOfKey, ranges as keyRanges } from './schema.ts';
+import { raiseSchema } from './schema-version.ts';
+import { decodeReservation, encodeReservation, keys, numberOfKey, ranges as keyRanges } from './schema.ts';
 import type { ByteRange, Inode } from './schema.ts';
 
 const CHUNK = LIMITS.fileChunkBytes;
@@ -60,8 +61,7 @@ export function reserve(tx: Transaction, references: BlockReferences, inode: Ino
   if (bytes === 0 && inode.reservedBytes === 0) return 0;
   const merged = joined(ranges, from, to);
   if (merged.length > LIMITS.reservationRangesMax) throw new FsError('ENOSPC', `a file may have ${LIMITS.reservationRangesMax} ranges of space set aside`);
-  const schema = tx.get(keys.bookkeeping(BOOKKEEPING.schema));
-  if (schema === undefined || decodeNumber(schema) < SCHEMA_VERSION) tx.put(keys.bookkeeping(BOOKKEEPING.schema), encodeNumber(SCHEMA_VERSION));
+  raiseSchema(tx);
   settle(tx, references, inode, merged, inode.reservedBytes + bytes);
   return bytes;
 }

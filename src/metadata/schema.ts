@@ -14,14 +14,14 @@
 //        0 u32 start in chunk  4 u32 bytes  8 u32 block hi  12 u32 block lo  16 u32 offset in block  20 u32 zero
 //   38 inode:8                           space set aside by fallocate: 0 u8 version  8 u64 reserved bytes (those of the ranges that
 //        no extent covers)  16 ranges in order, apart from each other: each u64 start, u64 end. Since schema 2
-//   40 inode:8 name                      extended attribute: u8 version, value
+//   40 inode:8 name                      extended attribute, ACLs among them: u8 version, value
 //   48 inode:8                           target of a symbolic link: u8 version, target
 //   50 block:8                           block: 0 u8 version  4 u32 bytes  8 u32 references (extents)  16 u64 live bytes
 //   60 inode:8                           orphan: u8 version. No name is left, the kernel may still use it
 //   70 block:8                           garbage: u8 version. On workers, named by no extent; deleted after a sync
 //
-// Schema 2 adds row 38 and what belongs to it. A volume becomes one of schema 2 when space is first set aside in it: a
-// volume where that never happened can still be read by an sdfs that knows schema 1 alone.
+// Schema 2 adds row 38 and what belongs to it, and ACLs. A volume becomes one of schema 2 when space is first set aside in
+// it or an ACL set: one where that never happened can still be read by an sdfs that knows schema 1 alone.
 import { FormatError } from '../base/errors.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import type { Timestamp } from '../base/time.ts';
@@ -60,7 +60,8 @@ export interface Inode {
   born: Timestamp;
 }
 
-export const INODE_FLAG = { xattrs: 1, capability: 2 } as const;
+/** What the inode may have in other rows: where a flag is missing, nobody needs to look. */
+export const INODE_FLAG = { xattrs: 1, capability: 2, accessAcl: 4, defaultAcl: 8 } as const;
 
 export interface Entry {
   readonly inode: InodeNumber;

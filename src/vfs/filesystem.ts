@@ -38,6 +38,8 @@ export interface Caller {
   readonly pid: number;
   /** A supplementary group of the caller that equals the parent directory's group, where the kernel sent one. */
   readonly supplementaryGroup?: number | undefined;
+  /** Permission bits that its creations lose where no default ACL says what they get. Absent: the kernel took them off. */
+  readonly umask?: number | undefined;
   /** Names the request for its whole life, also across drivers: two u32. */
   readonly requestHi: number;
   readonly requestLo: number;
@@ -112,7 +114,7 @@ export interface FileSystem {
   setAttributes(inode: InodeNumber, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes>;
   readLink(inode: InodeNumber): MaybePromise<Buffer>;
   makeSymlink(parent: InodeNumber, name: Buffer, target: Buffer, caller: Caller): MaybePromise<Attributes>;
-  /** Regular files, FIFOs, sockets and device nodes. `mode` has the type bits; the umask is already applied. */
+  /** Regular files, FIFOs, sockets and device nodes. `mode` has the type bits; the caller's umask is yet to be applied to it. */
   makeNode(parent: InodeNumber, name: Buffer, options: { mode: number; device: number }, caller: Caller): MaybePromise<Attributes>;
   makeDirectory(parent: InodeNumber, name: Buffer, mode: number, caller: Caller): MaybePromise<Attributes>;
   unlink(parent: InodeNumber, name: Buffer, caller: Caller): MaybePromise<void>;
@@ -139,8 +141,11 @@ export interface FileSystem {
    */
   readDirectory(inode: InodeNumber, cookie: number, options: { attributes: boolean }, take: (entry: DirectoryEntry) => boolean): MaybePromise<void>;
   statistics(): MaybePromise<Statistics>;
+  /** ACLs are attributes: system.posix_acl_access and _default, as acl.ts draws them. */
   getXattr(inode: InodeNumber, name: Buffer): MaybePromise<Buffer>;
+  /** An access ACL changes the mode as well. ACLs are for edges whose kernel checks them; others refuse to set any. */
   setXattr(inode: InodeNumber, name: Buffer, value: Buffer, options: { mode: XattrMode; killSetgid: boolean }, caller: Caller): MaybePromise<void>;
-  listXattrs(inode: InodeNumber): MaybePromise<Buffer[]>;
+  /** Names that the caller may know of. */
+  listXattrs(inode: InodeNumber, caller: Caller): MaybePromise<Buffer[]>;
   removeXattr(inode: InodeNumber, name: Buffer, caller: Caller): MaybePromise<void>;
 }

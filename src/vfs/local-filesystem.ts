@@ -13,6 +13,7 @@ import { FILE_TYPE } from './filesystem.ts';
 import type * as api from './filesystem.ts';
 import * as namespace from './namespace.ts';
 import * as reshape from './reshape.ts';
+import * as xattrs from './xattrs.ts';
 
 /** What `statistics` calls a block. */
 const STATISTICS_BLOCK_BYTES = 4096;
@@ -35,7 +36,7 @@ export class LocalFileSystem implements api.FileSystem {
     const rows = this.#context.engine.reader.range(...ranges.orphans, Number.MAX_SAFE_INTEGER);
     for (const [key] of rows) {
       const inode = numberOfKey(key) as InodeNumber;
-      if (options.free && !this.#context.readOnly) reshape.freeInode(this.#context, inode, attributes.dropXattrs);
+      if (options.free && !this.#context.readOnly) reshape.freeInode(this.#context, inode, xattrs.dropXattrs);
       else this.#context.orphans.add(inode);
     }
     return rows.length;
@@ -58,7 +59,7 @@ export class LocalFileSystem implements api.FileSystem {
 
   forget(inode: InodeNumber): void {
     if (this.#context.orphans.size === 0 || !this.#context.orphans.has(inode)) return;
-    reshape.freeInode(this.#context, inode, attributes.dropXattrs);
+    reshape.freeInode(this.#context, inode, xattrs.dropXattrs);
   }
 
   getAttributes(inode: InodeNumber): api.Attributes {
@@ -161,18 +162,18 @@ export class LocalFileSystem implements api.FileSystem {
   }
 
   getXattr(inode: InodeNumber, name: Buffer): Buffer {
-    return attributes.getXattr(this.#context, inode, name);
+    return xattrs.getXattr(this.#context, inode, name);
   }
 
   setXattr(inode: InodeNumber, name: Buffer, value: Buffer, options: { mode: api.XattrMode; killSetgid: boolean }, caller: api.Caller): void {
-    attributes.setXattr(this.#context, inode, name, value, options, caller);
+    xattrs.setXattr(this.#context, inode, name, value, options, caller);
   }
 
-  listXattrs(inode: InodeNumber): Buffer[] {
-    return attributes.listXattrs(this.#context, inode);
+  listXattrs(inode: InodeNumber, caller: api.Caller): Buffer[] {
+    return xattrs.listXattrs(this.#context, inode, caller);
   }
 
   removeXattr(inode: InodeNumber, name: Buffer, caller: api.Caller): void {
-    attributes.removeXattr(this.#context, inode, name, caller);
+    xattrs.removeXattr(this.#context, inode, name, caller);
   }
 }

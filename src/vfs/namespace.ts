@@ -13,6 +13,7 @@ import { isLargeShrink, setSize, shrinkInSteps } from './reshape.ts';
 import { transactExtents } from './extent-transaction.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { Attributes, Caller, DirectoryEntry, MaybePromise, RenameMode } from './filesystem.ts';
+import { applyCreationRules } from './inode-acl.ts';
 import { killPrivileges } from './privileges.ts';
 
 const SET_GID = 0o2000;
@@ -54,6 +55,7 @@ export function makeInode(
     const directory = getLiveDirectory(tx, parent);
     if (findEntry(tx, parent, name) !== undefined) throw new FsError('EEXIST');
     const inode = newInode(number, directory, made, caller);
+    applyCreationRules(tx, directory, inode, caller);
     if (isDirectory(made.mode)) {
       if (directory.links >= LIMITS.linksMax) throw new FsError('EMLINK');
       directory.links++;
@@ -127,7 +129,9 @@ export function createUnnamed(context: VfsContext, parent: InodeNumber, mode: nu
   if (done !== undefined && done !== 0) return attributesOf(context, getInode(context.engine.reader, done));
   const number = context.allocator.inode();
   const changed = context.engine.transact(caller, (tx) => {
-    const inode = newInode(number, getLiveDirectory(tx, parent), { mode: FILE_TYPE.regular | (mode & ~FILE_TYPE.mask) }, caller);
+    const directory = getLiveDirectory(tx, parent);
+    const inode = newInode(number, directory, { mode: FILE_TYPE.regular | (mode & ~FILE_TYPE.mask) }, caller);
+    applyCreationRules(tx, directory, inode, caller);
     inode.links = 0;
     putInode(tx, inode);
     tx.put(keys.orphan(number), PRESENT);

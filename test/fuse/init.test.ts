@@ -1,7 +1,7 @@
 // INIT: what is asked of a kernel, what a successor process learns of it, and what is refused.
 import { describe, expect, it, vi } from 'vitest';
 import { FormatError } from '../../src/base/errors.ts';
-import { ATTRIBUTES, Bench, request, u32, u64 } from './bench.ts';
+import { ATTRIBUTES, Bench, CALLER, request, u32, u64 } from './bench.ts';
 
 const ALL = 0xffff_ffff;
 const init = (major: number, minor: number, flags: number, flags2: number) => request(26, [u32(major, minor, 131_072, flags, flags2), Buffer.alloc(44)]);
@@ -15,8 +15,8 @@ describe('INIT', () => {
     const body = reply.subarray(16);
     expect([body.readUInt32LE(0), body.readUInt32LE(4), body.readUInt32LE(8)]).toEqual([7, 45, 1 << 20]);
     // ASYNC_READ, BIG_WRITES, DO_READDIRPLUS, ASYNC_DIO, NO_OPEN_SUPPORT, PARALLEL_DIROPS, ABORT_ERROR, MAX_PAGES,
-    // CACHE_SYMLINKS, NO_OPENDIR_SUPPORT, HANDLE_KILLPRIV_V2, INIT_EXT
-    const bits = [0, 5, 13, 15, 17, 18, 21, 22, 23, 24, 28, 30];
+    // CACHE_SYMLINKS, NO_OPENDIR_SUPPORT, HANDLE_KILLPRIV_V2, INIT_EXT, and for ACLs DONT_MASK, POSIX_ACL, SETXATTR_EXT
+    const bits = [0, 5, 13, 15, 17, 18, 21, 22, 23, 24, 28, 30, 6, 20, 29];
     expect(body.readUInt32LE(12)).toBe(bits.reduce((word, bit) => word + 2 ** bit, 0));
     // CREATE_SUPP_GROUP, DIRECT_IO_ALLOW_MMAP, NO_EXPORT_SUPPORT
     expect(body.readUInt32LE(32)).toBe(2 ** 2 + 2 ** 4 + 2 ** 6);
@@ -46,13 +46,23 @@ describe('INIT', () => {
     expect(onNegotiated).toHaveBeenCalledOnce();
   });
 
-  it('with ACLs has the umask applied here, and a longer SETXATTR', () => {
-    const bench = new Bench({ makeDirectory: () => ATTRIBUTES }, { resume: undefined, features: { posixAcl: true } });
+  it('hands the umask on, and reads the longer SETXATTR', () => {
+    const bench = new Bench({ makeDirectory: () => ATTRIBUTES }, { resume: undefined });
     bench.ask(init(7, 45, ALL, ALL));
     bench.ask(request(9, [u32(0o777, 0o27), 'dir\0']));
-    expect(bench.call.arguments[2]).toBe(0o040750);
+    expect(bench.call.arguments.slice(2)).toEqual([0o040777, { ...CALLER, umask: 0o27 }]);
     bench.ask(request(21, [u32(1, 0, 1, 0), 'system.posix_acl_access\0', 'v']));
     expect(bench.call.arguments.slice(1, 4)).toEqual(['system.posix_acl_access', 'v', { mode: 'set', killSetgid: true }]);
+  });
+
+  it('of a kernel without ACLs leaves the umask to it, and refuses to store them', () => {
+    const bench = new Bench({ makeDirectory: () => ATTRIBUTES }, { resume: undefined });
+    bench.ask(init(7, 31, 1 << 5, 0));
+    bench.ask(request(9, [u32(0o750, 0o27), 'dir\0']));
+    expect(bench.call.arguments.slice(2)).toEqual([0o040750, CALLER]);
+    expect(bench.ask(request(21, [u32(1, 0), 'system.posix_acl_access\0', 'v'])).readInt32LE(4)).toBe(-95);
+    bench.ask(request(21, [u32(1, 0), 'user.a\0', 'v']));
+    expect(bench.call).toMatchObject({ method: 'setXattr', arguments: [7, 'user.a', 'v', { mode: 'set', killSetgid: false }, CALLER] });
   });
 });
 
@@ -60,12 +70,12 @@ describe('a successor of a session', () => {
   const getattr = request(3, [u32(0, 0), u64(0)]);
 
   it('goes on with what the first one agreed on', () => {
-    const first = fresh({ features: { posixAcl: true } });
+    const first = fresh();
     first.ask(init(7, 45, ALL, ALL));
     const exported = first.session.export();
     const second = new Bench({ makeDirectory: () => ATTRIBUTES }, { resume: exported });
     second.ask(request(9, [u32(0o777, 0o27), 'dir\0']));
-    expect(second.call.arguments[2]).toBe(0o040750);
+    expect(second.call.arguments.slice(2)).toEqual([0o040777, { ...CALLER, umask: 0o27 }]);
     expect(second.session.export()).toBe(exported);
   });
 

@@ -105,7 +105,7 @@ describe('space set aside', () => {
     expect(allocated(file)).toBe(3 * MiB);
   });
 
-  it('makes the volume one of schema 2, which an older sdfs refuses, and nothing else does', async () => {
+  it('makes the volume one of schema 2, which an older sdfs refuses, and a write does not', async () => {
     const schema = (): number => decodeNumber(harness.engine.reader.get(keys.bookkeeping(BOOKKEEPING.schema)) as Buffer);
     const file = await create('f');
     await write(file, 0, 100);
