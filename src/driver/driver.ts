@@ -5,6 +5,7 @@ import { KvBlockEngine } from '../blocks/kv-engine.ts';
 import { AssertionError } from '../base/assert.ts';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { invalidateInodeNotification } from '../fuse/notifications.ts';
 import { FuseSession } from '../fuse/session.ts';
 import type { DriverStart, DriverToKeeper } from '../ipc/process-messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
@@ -18,11 +19,13 @@ import { workerSocket } from '../kv/worker-client.ts';
 import { WorkerPool } from '../kv/worker-pool.ts';
 import { Allocator } from '../metadata/allocator.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
+import { ERRNO } from '../os/libc.ts';
 import { Compactor } from '../vfs/compactor.ts';
 import { AccessTimes, Space } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
 import { Durability } from '../vfs/durability.ts';
 import { LocalFileSystem } from '../vfs/local-filesystem.ts';
+import { Orphans } from '../vfs/orphans.ts';
 import { PendingBlocks } from '../vfs/pending.ts';
 import type { DatabaseTrust } from './database-trust.ts';
 import { JournalShipping } from './journal-shipping.ts';
@@ -33,6 +36,8 @@ const UMOUNT_TIMEOUT_MS = 5_000;
 /** How long requests in work may take to end when the mount is gone. */
 const REQUESTS_END_MS = 5_000;
 
+/** When the kernel is asked about removed files that a former driver left: all that it did not answer is answered by then. */
+const ORPHANS_AFTER_TAKEOVER_MS = 60_000;
 /** How long a driver that hands over tries to make all power-proof first. */
 const HAND_OVER_SYNC_MS = 5_000;
 
@@ -56,6 +61,7 @@ export class Driver {
   readonly #replicas: LogReplicas;
   readonly #device: FuseDevice;
   readonly #session: FuseSession;
+  #orphanTimer: NodeJS.Timeout | undefined;
   #state: 'serving' | 'stopping' = 'serving';
 
   private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem }) {
@@ -81,12 +87,19 @@ export class Driver {
       },
     }, { reply: (head, headBytes, pieces) => this.#device.reply(head, headBytes, pieces) });
     this.#device = new FuseDevice(parts.start.fuseFd, { onRequest: (bytes) => session.handle(bytes), onEnd }, { logger, wakeLatency: new WakeLatency() });
+    parts.context.orphans.consult({
+      drainCount: () => this.#device.drainCount,
+      knows: async (inode) => (await this.#device.notify(invalidateInodeNotification(inode, 'attributes'))) !== ERRNO.ENOENT,
+    });
     this.#device.start();
     // Always: even the INIT of a first driver may have been read by one that died before it answered.
     if (!this.#device.notifyResend() && parts.start.session !== undefined) {
       logger.error('the kernel cannot send unanswered requests again (before Linux 6.9); programs that wait for one go on when the mount ends');
     }
-    if (parts.start.session !== undefined) tell({ type: 'ready' });
+    if (parts.start.session !== undefined) {
+      tell({ type: 'ready' });
+      this.#orphanTimer = setTimeout(() => parts.context.orphans.askAboutAll(), ORPHANS_AFTER_TAKEOVER_MS).unref();
+    }
     parts.context.durability.start();
   }
 
@@ -129,7 +142,7 @@ export class Driver {
     const durability = new Durability({ engine, blocks, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: () => compactor.run() });
     const context: VfsContext = {
       engine, allocator, blocks, pending, durability, accessTimes, compactor, logger,
-      space: new Space({ blocks, pending, engine }), readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Set(),
+      space: new Space({ blocks, pending, engine }), readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Orphans(),
     };
     // A raised block epoch has to be safe before a block is named by it.
     if (newBlockEpoch) await durability.sync();
@@ -179,6 +192,8 @@ export class Driver {
   /** No more requests are read; those in work get some time to be answered. */
   async #answerAll(): Promise<void> {
     this.#state = 'stopping';
+    clearTimeout(this.#orphanTimer);
+    this.#context.orphans.end();
     this.#device.stop();
     for (let waited = 0; this.#session.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
   }

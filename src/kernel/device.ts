@@ -64,6 +64,7 @@ export class FuseDevice {
   #replied = false;
   #notifying: Promise<unknown> = Promise.resolve();
   #notifications = 0;
+  #drainCount = 0;
 
   /** `fd`: /dev/fuse, opened with O_RDWR | O_NONBLOCK and mounted. It is not closed here. */
   constructor(fd: number, handlers: DeviceHandlers, options: DeviceOptions) {
@@ -73,6 +74,11 @@ export class FuseDevice {
     this.#busyPollMs = options.busyPollMs ?? BUSY_POLL_MS;
     this.#wakeLatency = options.wakeLatency;
     this.#poller = new Poller(fd, () => this.#wake());
+  }
+
+  /** How often there was nothing left to read, neither a request nor a forget. */
+  get drainCount(): number {
+    return this.#drainCount;
   }
 
   /** Begins to read requests, in the next turn of the event loop. */
@@ -184,7 +190,10 @@ export class FuseDevice {
       const bytes = read(this.#fd, space, space.length);
       if (bytes <= 0) {
         const number = bytes === 0 ? ERRNO.ENODEV : errno();
-        if (number === ERRNO.EAGAIN) break;
+        if (number === ERRNO.EAGAIN) {
+          this.#drainCount++;
+          break;
+        }
         // A request that was withdrawn while it was copied (ENOENT) is as if it had never been.
         if (number !== ERRNO.EINTR && number !== ERRNO.ENOENT) this.#end(number);
       } else {

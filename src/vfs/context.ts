@@ -15,6 +15,7 @@ import type { Compactor } from './compactor.ts';
 import type { Durability } from './durability.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type { Attributes, Caller } from './filesystem.ts';
+import type { Orphans } from './orphans.ts';
 import type { PendingBlocks } from './pending.ts';
 
 export interface VfsContext {
@@ -31,7 +32,7 @@ export interface VfsContext {
   /** Largest block, bytes: a power of two, at most LIMITS.fileChunkBytes. */
   readonly blockBytes: number;
   /** Inodes without a name that the kernel may still use: those of this mount, and the rows say the same. */
-  readonly orphans: Set<InodeNumber>;
+  readonly orphans: Orphans;
 }
 
 export function getInode(reader: Reader, number: InodeNumber): Inode {

@@ -26,6 +26,7 @@ export class LocalFileSystem implements api.FileSystem {
   /** Makes the root directory of a new volume. */
   constructor(context: VfsContext) {
     this.#context = context;
+    context.orphans.freeWith((inode) => reshape.freeInode(context, inode, xattrs.dropXattrs));
     if (context.engine.reader.get(keys.inode(ROOT_INODE)) === undefined) this.#format();
     const schema = context.engine.reader.get(keys.bookkeeping(BOOKKEEPING.schema));
     if (schema === undefined || decodeNumber(schema) > SCHEMA_VERSION) throw new FsError('EIO', 'the metadata was written by a newer sdfs; install that version');
@@ -33,10 +34,11 @@ export class LocalFileSystem implements api.FileSystem {
 
   /** Loads orphans. With `free`, no kernel can be using them any more (a new mount): they are freed. */
   recoverOrphans(options: { free: boolean }): number {
+    if (this.#context.readOnly) return 0;
     const rows = this.#context.engine.reader.range(...ranges.orphans, Number.MAX_SAFE_INTEGER);
     for (const [key] of rows) {
       const inode = numberOfKey(key) as InodeNumber;
-      if (options.free && !this.#context.readOnly) reshape.freeInode(this.#context, inode, xattrs.dropXattrs);
+      if (options.free) reshape.freeInode(this.#context, inode, xattrs.dropXattrs);
       else this.#context.orphans.add(inode);
     }
     return rows.length;
@@ -57,9 +59,8 @@ export class LocalFileSystem implements api.FileSystem {
     return namespace.lookup(this.#context, parent, name);
   }
 
-  forget(inode: InodeNumber): void {
-    if (this.#context.orphans.size === 0 || !this.#context.orphans.has(inode)) return;
-    reshape.freeInode(this.#context, inode, xattrs.dropXattrs);
+  forget(inode: InodeNumber, count: number): void {
+    this.#context.orphans.forget(inode, count);
   }
 
   getAttributes(inode: InodeNumber): api.Attributes {

@@ -15,6 +15,7 @@ import type { VfsContext } from '../../src/vfs/context.ts';
 import { Durability } from '../../src/vfs/durability.ts';
 import type { Caller, WriteOptions } from '../../src/vfs/filesystem.ts';
 import { LocalFileSystem } from '../../src/vfs/local-filesystem.ts';
+import { Orphans } from '../../src/vfs/orphans.ts';
 import { PendingBlocks } from '../../src/vfs/pending.ts';
 
 export const ROOT_CALLER = { uid: 0, gid: 0, pid: 1 };
@@ -91,7 +92,7 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
   const compactor = new Compactor({ engine, blocks: blocks as unknown as BlockEngine, pending, allocator, logger });
   const context: VfsContext = {
     engine, allocator, compactor, blocks: blocks as unknown as BlockEngine, pending, durability, accessTimes,
-    space: new Space({ blocks: blocks as unknown as BlockEngine, pending, engine }), logger, readOnly: options.readOnly ?? false, blockBytes: 1024 * 1024, orphans: new Set(),
+    space: new Space({ blocks: blocks as unknown as BlockEngine, pending, engine }), logger, readOnly: options.readOnly ?? false, blockBytes: 1024 * 1024, orphans: new Orphans(),
   };
   const fs = new LocalFileSystem(context);
   return {

@@ -75,7 +75,7 @@ describe('the local file system', () => {
       expect(piecesOfChunk.length).toBeLessThanOrEqual(LIMITS.chunkExtentsMax);
     }
     harness.fs.unlink(ROOT_INODE, name('f'), harness.caller());
-    harness.fs.forget(file);
+    harness.fs.forget(file, 1);
     await harness.context.durability.stop();
     expect(harness.blocks.stored.size).toBe(0);
   });
@@ -92,7 +92,7 @@ describe('the local file system', () => {
     expect(codeOf(() => harness.fs.seek(file, 1450 * chunk * 2, 'data'))).toBe('ENXIO');
     for (let index = 0; index < 1500; index++) await write(file, index * chunk * 2 + 5, Buffer.from('data'));
     harness.fs.unlink(ROOT_INODE, name('f'), harness.caller());
-    harness.fs.forget(file);
+    harness.fs.forget(file, 1);
     while (harness.engine.inodeCount > 1) await new Promise((resolve) => { setImmediate(resolve); });
     expect(harness.context.pending.bytes).toBe(0);
   });
@@ -112,7 +112,7 @@ describe('the local file system', () => {
     expect(codeOf(() => harness.fs.seek(file, 0, 'data'))).toBe('ENXIO');
     const other = await make('g');
     harness.fs.unlink(ROOT_INODE, name('g'), harness.caller());
-    harness.fs.forget(other);
+    harness.fs.forget(other, 1);
     while (harness.engine.inodeCount > 3) await new Promise((resolve) => { setImmediate(resolve); });
     expect(codeOf(() => harness.fs.getAttributes(other))).toBe('ESTALE');
   });
@@ -142,7 +142,7 @@ describe('the local file system', () => {
     expect(harness.blocks.stored.size).toBe(stored);
     expect((await read(target, 700_000, 2_500_000)).equals(Buffer.alloc(2_500_000, 3))).toBe(true);
     harness.fs.unlink(ROOT_INODE, name('s'), harness.caller());
-    harness.fs.forget(source);
+    harness.fs.forget(source, 1);
     await harness.context.durability.stop();
     expect((await read(target, 700_000, 2_500_000)).equals(Buffer.alloc(2_500_000, 3))).toBe(true);
   });
@@ -197,7 +197,7 @@ describe('the local file system', () => {
     harness.fs.unlink(ROOT_INODE, name('f'), harness.caller());
     expect((await read(file, 0, 10)).equals(Buffer.alloc(10, 1))).toBe(true);
     expect(harness.fs.getAttributes(file).links).toBe(0);
-    harness.fs.forget(file);
+    harness.fs.forget(file, 1);
     expect(codeOf(() => harness.fs.getAttributes(file))).toBe('ESTALE');
     await harness.context.durability.stop();
     expect(harness.blocks.stored.size).toBe(0);
@@ -244,7 +244,7 @@ describe('the local file system', () => {
     const replayed = createAs('g', ROOT_INODE, { ...again, resent: true });
     expect(replayed.inode).toBe(harness.fs.lookup(ROOT_INODE, name('g')).inode);
     expect(codeOf(() => createAs('g', ROOT_INODE, harness.caller()))).toBe('EEXIST');
-    harness.fs.forget(made.inode);
+    harness.fs.forget(made.inode, 1);
     expect(harness.engine.inodeCount).toBe(2);
   });
 

@@ -26,7 +26,7 @@ describe('space set aside', () => {
   const codeOf = (act: () => unknown): Promise<string> => Promise.resolve().then(act).then(() => 'done', (error: unknown) => (error instanceof FsError ? error.code : String(error)));
   const remove = async (name: string, inode: InodeNumber): Promise<void> => {
     harness.fs.unlink(ROOT_INODE, Buffer.from(name), harness.caller());
-    harness.fs.forget(inode);
+    harness.fs.forget(inode, 1);
     while (harness.engine.inodeCount > 1) await new Promise((resolve) => { setImmediate(resolve); });
   };
 
