@@ -37,9 +37,19 @@ export function blockIdFromKey(key: string): BlockId {
   };
 }
 
+/** Below 0, 0 or above 0: the order in which disks and metadata list blocks. */
+export function compareBlockIds(one: BlockId, other: BlockId): number {
+  return one.hi - other.hi || one.lo - other.lo;
+}
+
 /** Sixteen hex digits, for people. */
 export function formatBlockId(id: BlockId): string {
   return id.hi.toString(16).padStart(8, '0') + id.lo.toString(16).padStart(8, '0');
+}
+
+/** Of what formatBlockId wrote. */
+export function parseBlockId(text: string): BlockId {
+  return { hi: Number.parseInt(text.slice(0, 8), 16), lo: Number.parseInt(text.slice(8, 16), 16) };
 }
 
 /** 16 random bytes that name a volume or a disk; 32 hex digits in text. */

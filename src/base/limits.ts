@@ -102,6 +102,22 @@ export const LIMITS = {
   hedgesMax: 16,
   /** Bad copies that are being rewritten at once; further ones wait for their next read, or a scrub. */
   repairsMax: 16,
+  /** Background copying and scrubbing: bytes a second at most, and blocks copied at once. */
+  backgroundBytesPerSecond: 128 * MiB,
+  backgroundCopiesMax: 8,
+  /** Background work makes no copies on a disk that has less than this part of it free for ordinary writes. */
+  backgroundReserveFraction: 0.01,
+  /** A disk that was away for this long is taken for lost: others get what it had. */
+  diskLostMs: 10 * 60_000,
+  /** Copies are looked over so long after the last event that may have left some missing. */
+  reconcileDelayMs: 3_000,
+  /** After a pass that could not do everything the next one waits: doubles from min to max. */
+  reconcileRetryMinMs: 15_000,
+  reconcileRetryMaxMs: 10 * 60_000,
+  /** Every copy is read back and checked once in this time. */
+  scrubIntervalMs: 30 * 24 * 60 * 60_000,
+  /** Blocks without a good copy that are remembered, for their names; further ones are counted. */
+  unreadableBlocksMax: 10_000,
   /** Disk statistics are asked for again when they are older. */
   statisticsIntervalMs: 1000,
   /** Pause before a process is started again: doubles from min to max, and falls back after a quiet minute. */

@@ -39,9 +39,17 @@ export interface ReadContext {
   slow(id: BlockId, index: number): void;
 }
 
+export interface ReadOptions {
+  /** A disk that is not asked. */
+  readonly except?: number;
+  /** How long absent disks are waited for when no other has the block. Default LIMITS.workerAbsenceMs. */
+  readonly patienceMs?: number;
+}
+
 /** Every disk that could have the block was asked, or was absent for too long: FsError EIO. */
-export async function readBlock(context: ReadContext, range: PieceRange, verify: VerifyPieces, options: { readonly except?: number } = {}): Promise<BlockPieces> {
+export async function readBlock(context: ReadContext, range: PieceRange, verify: VerifyPieces, options: ReadOptions = {}): Promise<BlockPieces> {
   const { pool } = context;
+  const patienceMs = options.patienceMs ?? LIMITS.workerAbsenceMs;
   const ranking = pool.rank(range.id);
   /** Disks that have not said what they have, best first. */
   let left = options.except === undefined ? ranking : ranking.filter((index) => index !== options.except);
@@ -54,7 +62,7 @@ export async function readBlock(context: ReadContext, range: PieceRange, verify:
       const index = choose(context, left, ranking, range.id);
       if (index === undefined || deadlineMs !== 0) {
         const now = performance.now();
-        if (deadlineMs === 0) deadlineMs = now + LIMITS.workerAbsenceMs;
+        if (deadlineMs === 0) deadlineMs = now + patienceMs;
         const hopeful = left.filter((absent) => pool.link(absent).state.kind !== 'closed');
         if (hopeful.length === 0 || now >= deadlineMs) throw unreadable(range, left.length, bad, lastError);
         if (index === undefined) {
@@ -74,7 +82,7 @@ export async function readBlock(context: ReadContext, range: PieceRange, verify:
     const failure = pieces === undefined ? failureOf(error) : 'damaged';
     if (failure === 'absent') {
       // It stays in the running: asked again when it is back, until the time is up.
-      if (deadlineMs === 0) deadlineMs = performance.now() + LIMITS.workerAbsenceMs;
+      if (deadlineMs === 0) deadlineMs = performance.now() + patienceMs;
       continue;
     }
     if (failure !== 'missing') {

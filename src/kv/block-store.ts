@@ -21,6 +21,9 @@ import type { WorkerPool } from './worker-pool.ts';
 
 /** What went wrong without an error to anybody, since start. */
 export interface BlockCounters {
+  /** Blocks of which a copy may not be where it belongs, and deletes that did not reach every disk. */
+  strayed: number;
+  missedDeletes: number;
   /** Blocks, and syncs, acknowledged with fewer than R copies. */
   degraded: number;
   degradedSyncs: number;
@@ -44,12 +47,12 @@ export interface BlockStoreOptions {
 }
 
 export class ReplicatedBlockStore {
-  readonly counters: BlockCounters = { degraded: 0, degradedSyncs: 0, damagedCopies: 0, repairedCopies: 0, missingCopies: 0, hedgedReads: 0 };
+  readonly counters: BlockCounters = { strayed: 0, missedDeletes: 0, degraded: 0, degradedSyncs: 0, damagedCopies: 0, repairedCopies: 0, missingCopies: 0, hedgedReads: 0 };
   readonly #pool: WorkerPool;
   readonly #policy: ReplicationPolicy;
   readonly #logger: Logger;
   readonly #onDegraded: DegradedHook | undefined;
-  readonly #isNeeded: (id: BlockId) => boolean;
+  readonly isNeeded: (id: BlockId) => boolean;
   readonly #barriers: readonly SyncBarrier[];
   readonly #meter: CapacityMeter;
   readonly #writing: WriteContext;
@@ -62,7 +65,7 @@ export class ReplicatedBlockStore {
     this.#policy = options.policy;
     this.#logger = options.logger;
     this.#onDegraded = options.onDegraded;
-    this.#isNeeded = options.isNeeded ?? (() => true);
+    this.isNeeded = options.isNeeded ?? (() => true);
     this.#barriers = pool.links.map((link) => new SyncBarrier(link, options.policy));
     this.#meter = new CapacityMeter(pool, options.policy);
     this.#writing = {
@@ -70,7 +73,8 @@ export class ReplicatedBlockStore {
       policy: options.policy,
       batchers: pool.links.map((link, index) => new PutBatcher(link, index)),
       beforeDegraded: (degradation) => this.#degrade(degradation),
-      written: (indexes) => {
+      written: (indexes, { strayed }) => {
+        if (strayed) this.counters.strayed++;
         for (const index of indexes) this.#barriers[index]!.wrote(indexes.length);
       },
     };
@@ -128,7 +132,9 @@ export class ReplicatedBlockStore {
         }));
       }
     }
-    return (await Promise.all(requests)).every((done) => done);
+    const done = (await Promise.all(requests)).every((each) => each);
+    if (!done) this.counters.missedDeletes++;
+    return done;
   }
 
   /** True when a worker may hold something that is not power-proof. */
@@ -143,6 +149,11 @@ export class ReplicatedBlockStore {
    */
   sync(): Promise<void> {
     return syncAll(this.#barriers, { copiesMin: this.#policy.copiesMin, beforeDegraded: (degradation) => this.#degrade(degradation) });
+  }
+
+  /** Everything that this disk was given is power-proof there when it resolves. Rejects as WorkerLink.request. */
+  syncDisk(index: number): Promise<void> {
+    return this.#barriers[index]!.sync({ absenceMs: 0 });
   }
 
   /** What is found of a block on the disks where it belongs, and on others that have it. Reads every copy. */
@@ -185,14 +196,14 @@ export class ReplicatedBlockStore {
    * Puts a verified copy of a block from any other disk on this one; false when nobody needs the block any more.
    * Rejects with FsError EIO (no good copy elsewhere) or as WorkerLink.request.
    */
-  async copyTo(index: number, whole: PieceRange, verify: VerifyPieces): Promise<boolean> {
-    if (!this.#isNeeded(whole.id)) return false;
-    const good = await readBlock(this.#reading, whole, verify, { except: index });
-    if (!this.#isNeeded(whole.id)) return false;
+  async copyTo(index: number, whole: PieceRange, verify: VerifyPieces, options: { readonly patienceMs?: number } = {}): Promise<boolean> {
+    if (!this.isNeeded(whole.id)) return false;
+    const good = await readBlock(this.#reading, whole, verify, { ...options, except: index });
+    if (!this.isNeeded(whole.id)) return false;
     const link = this.#pool.link(index);
     await link.request('putBlocks', { blocks: [{ id: whole.id, checksums: good.checksums, data: [good.data] }] });
     this.#barriers[index]!.wrote(this.#policy.copies);
-    if (this.#isNeeded(whole.id)) return true;
+    if (this.isNeeded(whole.id)) return true;
     // Forgotten meanwhile, perhaps before the copy came: it would stay for good.
     await link.request('deleteBlocks', { ids: [whole.id] });
     return false;

@@ -15,8 +15,8 @@ export interface WriteContext {
   readonly batchers: readonly PutBatcher[];
   /** Awaited before fewer than R copies are acknowledged. */
   beforeDegraded(degradation: Degradation): void | Promise<void>;
-  /** The copies of an acknowledged block, before its acknowledgement. */
-  written(indexes: readonly number[]): void;
+  /** The copies of an acknowledged block, before its acknowledgement. `strayed`: perhaps not all are where they belong. */
+  written(indexes: readonly number[], copies: { readonly strayed: boolean }): void;
 }
 
 /** Settles `done` when no request holds the block's bytes any more, whatever became of it. */
@@ -32,6 +32,8 @@ export class BlockWrite implements CopyOwner {
   #absent: number[] = [];
   #full = 0;
   #busy = 0;
+  /** A disk was passed over. */
+  #strayed = false;
   #lastError: unknown;
   #resolve!: () => void;
   #reject!: (error: Error) => void;
@@ -58,6 +60,7 @@ export class BlockWrite implements CopyOwner {
 
   copyFailed(index: number, error: unknown): void {
     this.#busy--;
+    this.#strayed = true;
     this.#lastError = error;
     const failure = failureOf(error);
     if (failure === 'absent') this.#absent.push(index);
@@ -71,6 +74,7 @@ export class BlockWrite implements CopyOwner {
       const index = this.#candidates.shift()!;
       const link = pool.link(index);
       if (!link.isReady && link.patienceMs(LIMITS.workerSwitchMs) === 0) {
+        this.#strayed = true;
         this.#absent.push(index);
       } else {
         this.#busy++;
@@ -83,7 +87,7 @@ export class BlockWrite implements CopyOwner {
   }
 
   #finish(): void {
-    this.#context.written(this.#stored);
+    this.#context.written(this.#stored, { strayed: this.#strayed });
     this.#resolve();
   }
 

@@ -11,7 +11,7 @@ import type { BlockId, Uuid } from '../base/ids.ts';
 
 export interface PlacementDisk {
   readonly disk: Uuid;
-  /** Share relative to the other disks, above 0. */
+  /** Share relative to the other disks. 0: nothing belongs there (the disk is being emptied), and it ranks behind the others. */
   readonly weight: number;
   /** st_dev; undefined while unknown, which counts as a device of its own. */
   readonly device: number | undefined;
@@ -27,12 +27,12 @@ export class Placement {
   readonly #scores: Float64Array;
 
   constructor(disks: readonly PlacementDisk[]) {
-    assert(disks.length > 0, 'a placement has at least one disk');
+    assert(disks.some(({ weight }) => weight > 0), 'a placement has at least one disk with a weight');
     this.#seeds = new Int32Array(disks.length * 2);
     this.#weights = new Float64Array(disks.length);
     this.#scores = new Float64Array(disks.length);
     disks.forEach(({ disk, weight }, index) => {
-      assert(weight > 0 && Number.isFinite(weight), `the weight of disk ${disk} is a number above 0`);
+      assert(weight >= 0 && Number.isFinite(weight), `the weight of disk ${disk} is a number from 0`);
       const words = uuidWords(disk);
       this.#seeds[index * 2] = murmur3(words[0], words[1], words[2]);
       this.#seeds[index * 2 + 1] = murmur3(words[2], words[3], ~words[0]);
@@ -60,7 +60,10 @@ export class Placement {
       scores[index] = score;
       order.splice(at, 0, index);
     }
-    return this.#devices === undefined ? order : spread(order, this.#devices);
+    if (this.#devices === undefined) return order;
+    const targets = order.filter((index) => this.#weights[index]! > 0);
+    const spreaded = spread(targets, this.#devices);
+    return targets.length === count ? spreaded : [...spreaded, ...order.filter((index) => this.#weights[index] === 0)];
   }
 
   #score(index: number, id: BlockId): number {

@@ -76,6 +76,7 @@ export class WorkerLink {
   #queue: Pending[] = [];
   #state: LinkState = { kind: 'connecting', sinceMs: performance.now(), cause: undefined };
   #hello: Hello | undefined;
+  #lastAbsenceMs = 0;
   #attempts = 0;
   #reconnectTimer: NodeJS.Timeout | undefined;
   #expiryTimer: NodeJS.Timeout | undefined;
@@ -115,6 +116,11 @@ export class WorkerLink {
       case 'closed': return Infinity;
       default: return performance.now() - this.#state.sinceMs;
     }
+  }
+
+  /** For how long there was no channel before the one that is there now. */
+  get lastAbsenceMs(): number {
+    return this.#lastAbsenceMs;
   }
 
   /** What is left of `boundMs` for a worker that has been absent for a while already: for RequestOptions.absenceMs. */
@@ -255,6 +261,7 @@ export class WorkerLink {
   }
 
   #established(client: WorkerClient, hello: Hello): void {
+    this.#lastAbsenceMs = this.absentMs;
     this.#state = { kind: 'ready', client };
     this.#hello = hello;
     this.#attempts = 0;

@@ -67,6 +67,11 @@ export class WorkerPool {
     return link;
   }
 
+  /** Whether blocks belong on the disk: not while it is being emptied. */
+  isTarget(index: number): boolean {
+    return this.#weights[index]! > 0;
+  }
+
   /** All disks, best first: see Placement.rank. */
   rank(id: BlockId): number[] {
     return this.#placement.rank(id);

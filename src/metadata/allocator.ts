@@ -9,6 +9,12 @@ const LEASE = 2 ** 16;
 const BLOCK_COUNTER_MAX = 2 ** 48;
 const BLOCK_EPOCH_MAX = 2 ** 16;
 
+/** Writes that began before some moment, and are not all over. */
+export interface WriteEra {
+  count: number;
+  over: (() => void) | undefined;
+}
+
 /**
  * Leases survive the process by being rows: what was leased and not used is skipped by the next driver. After a
  * power cut leases themselves may be lost, while blocks named under them lie on workers: the block epoch is
@@ -21,6 +27,8 @@ export class Allocator {
   #nextBlock: number;
   #blockLease: number;
   #blockEpoch: number;
+  #era: WriteEra = { count: 0, over: undefined };
+  #settling: Promise<unknown> = Promise.resolve();
 
   constructor(engine: MetadataEngine, options: { newBlockEpoch: boolean }) {
     this.#engine = engine;
@@ -53,7 +61,36 @@ export class Allocator {
       assert(this.#blockLease < BLOCK_COUNTER_MAX, 'block numbers are not used up');
       this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.blockLease), encodeNumber(this.#blockLease)));
     }
-    const counter = this.#nextBlock++;
+    return this.#idOf(this.#nextBlock++);
+  }
+
+  /** For a write that puts blocks first and names them in a later turn: until endWrite its ids are not settled. */
+  beginWrite(): WriteEra {
+    this.#era.count++;
+    return this.#era;
+  }
+
+  endWrite(era: WriteEra): void {
+    if (--era.count === 0) era.over?.();
+  }
+
+  /**
+   * The id below which a block is named by a row now, or was, or never will be, whoever allocated it: writes that began
+   * before the call are over when it resolves, and those of former drivers were cut off by the workers.
+   */
+  settled(): Promise<BlockId> {
+    const settling = this.#settling.then(async () => {
+      const bound = this.#idOf(this.#nextBlock);
+      const era = this.#era;
+      this.#era = { count: 0, over: undefined };
+      if (era.count > 0) await new Promise<void>((resolve) => { era.over = resolve; });
+      return bound;
+    });
+    this.#settling = settling;
+    return settling;
+  }
+
+  #idOf(counter: number): BlockId {
     return { hi: ((this.#blockEpoch << 16) | Math.floor(counter / 0x1_0000_0000)) >>> 0, lo: counter >>> 0 };
   }
 }

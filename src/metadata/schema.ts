@@ -145,6 +145,8 @@ export const keys = {
 
 /** Half-open key ranges: [start, end). */
 export const ranges = {
+  /** All blocks behind one. */
+  blocksAfter: (after: BlockId | null) => [after === null ? Buffer.of(TYPE.block) : Buffer.concat([keyOfBlock(TYPE.block, after), Buffer.alloc(1)]), Buffer.of(TYPE.block + 1)] as const,
   orphans: [Buffer.of(TYPE.orphan), Buffer.of(TYPE.orphan + 1)] as const,
   garbage: [Buffer.of(TYPE.garbage), Buffer.of(TYPE.garbage + 1)] as const,
   reservations: [Buffer.of(TYPE.reservation), Buffer.of(TYPE.reservation + 1)] as const,

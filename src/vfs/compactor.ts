@@ -83,6 +83,7 @@ export class Compactor {
     const runs = runsToMerge(mappings(reader, chunk.inode, chunk.chunk * CHUNK, CHUNK), (block) => isSparse(reader, block));
     const made: Mapping[] = [];
     let swapped = false;
+    const era = this.#allocator.beginWrite();
     try {
       for (const run of runs) {
         const piece: Mapping = { ...run, block: this.#allocator.block(), blockOffset: 0 };
@@ -92,6 +93,7 @@ export class Compactor {
       swapped = this.#swap(chunk, key, snapshot, made);
     } finally {
       if (!swapped && made.length > 0) forgetBlocks({ engine: this.#engine, logger: this.#logger }, made);
+      this.#allocator.endWrite(era);
     }
   }
 

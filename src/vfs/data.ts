@@ -101,6 +101,7 @@ function admitWrite(context: VfsContext, number: InodeNumber, offset: number, by
 async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
   // Without anything set aside the disks themselves say when they are full.
   if (context.space.reservedBytes > 0) admitWrite(context, number, offset, data.length);
+  const era = context.allocator.beginWrite();
   const blocks = splitAtBlocks(context, offset, data.length);
   try {
     await context.blocks.putMany(blocks.map((block) => ({ id: block.block, data: [data.subarray(block.offset - offset, block.offset - offset + block.bytes)] })));
@@ -108,6 +109,8 @@ async function writeBlocks(context: VfsContext, number: InodeNumber, offset: num
   } catch (error) {
     forgetBlocks(context, blocks);
     throw error;
+  } finally {
+    context.allocator.endWrite(era);
   }
   if (options.durability !== 'process') await context.durability.sync();
   return data.length;

@@ -74,7 +74,8 @@ describe('placement', () => {
   });
 
   it('refuses a weight that is no share', () => {
-    expect(() => placementOf([1, 0])).toThrow(/weight/);
+    expect(() => placementOf([1, -1])).toThrow(/weight/);
+    expect(() => placementOf([0, 0])).toThrow(/weight/);
     expect(() => placementOf([1, Number.NaN])).toThrow(/weight/);
   });
 });

@@ -11,11 +11,11 @@ export interface MemoryPool {
   readonly workers: readonly MemoryWorker[];
 }
 
-export function poolOver(workers: readonly MemoryWorker[], options: { epoch?: number } = {}): WorkerPool {
+export function poolOver(workers: readonly MemoryWorker[], options: { epoch?: number; weights?: readonly number[] } = {}): WorkerPool {
   const pool = new WorkerPool({
     volume: TEST_VOLUME,
     epoch: (options.epoch ?? 1) as DriverEpoch,
-    disks: workers.map(({ worker, disk, connect }) => ({ worker, disk, weight: 1, connect })),
+    disks: workers.map(({ worker, disk, connect }, index) => ({ worker, disk, weight: options.weights?.[index] ?? 1, connect })),
     logger: silent,
   });
   pool.start();
