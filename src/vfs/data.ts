@@ -101,8 +101,8 @@ function admitWrite(context: VfsContext, number: InodeNumber, offset: number, by
 async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
   // Without anything set aside the disks themselves say when they are full.
   if (context.space.reservedBytes > 0) admitWrite(context, number, offset, data.length);
-  const era = context.allocator.beginWrite();
   const blocks = splitAtBlocks(context, offset, data.length);
+  const era = context.allocator.beginWrite();
   try {
     await context.blocks.putMany(blocks.map((block) => ({ id: block.block, data: [data.subarray(block.offset - offset, block.offset - offset + block.bytes)] })));
     commitWrite(context, number, offset, data.length, blocks, options, caller, undefined);
