@@ -27,8 +27,11 @@ export class MemoryBlocks {
   syncs = 0;
   dirty = false;
   availableBytes = 2 ** 40;
+  /** What puts and syncs fail with, while it is set. */
+  failure: Error | undefined;
 
   async put(id: BlockId, data: readonly Uint8Array[]): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
     this.stored.set(blockKey(id), Buffer.concat(data));
     this.dirty = true;
   }
@@ -45,6 +48,7 @@ export class MemoryBlocks {
     return true;
   }
   async sync(): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
     this.dirty = false;
     this.syncs++;
   }
@@ -62,6 +66,8 @@ export interface Harness {
   readonly context: VfsContext;
   readonly engine: LmdbEngine;
   readonly blocks: MemoryBlocks;
+  /** What shipping the log fails with, while it is set. */
+  readonly log: { failure: Error | undefined };
   caller(who?: Partial<Caller>): Caller;
   /** Opens the same state again without closing it, as a successor of a killed driver does. */
   successor(): Promise<Harness>;
@@ -80,8 +86,12 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
   for (const datum of replayed) if (engine.hasBlock(datum.id)) pending.add(datum.id, datum.data, datum.sequence, 0);
   let durable = 0 as Sequence;
   const log = {
+    failure: undefined as Error | undefined,
     get durableSequence() { return durable; },
-    async ship(through: Sequence) { durable = through; },
+    async ship(through: Sequence) {
+      if (log.failure !== undefined) throw log.failure;
+      durable = through;
+    },
     trim() {},
     neededFrom: undefined,
   };
@@ -96,7 +106,7 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
   };
   const fs = new LocalFileSystem(context);
   return {
-    directory, fs, context, engine, blocks,
+    directory, fs, context, engine, blocks, log,
     caller: (who) => ({ ...ROOT_CALLER, requestHi: 0, requestLo: (requests += 2), resent: false, ...who }),
     async successor() {
       await engine.abandon();

@@ -1,0 +1,75 @@
+// What programs are told when acknowledged data cannot be made power-proof: an error each time, until it is; nothing is dropped.
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FsError } from '../../src/base/errors.ts';
+import { ROOT_INODE } from '../../src/base/ids.ts';
+import type { InodeNumber } from '../../src/base/ids.ts';
+import type { WriteOptions } from '../../src/vfs/filesystem.ts';
+import { PLAIN_WRITE, openHarness } from '../support/vfs-harness.ts';
+import type { Harness } from '../support/vfs-harness.ts';
+
+const SMALL = 5000;
+const LARGE = 300_000;
+
+describe('data that cannot be made power-proof', () => {
+  let harness: Harness;
+  beforeEach(async () => { harness = await openHarness(); });
+  afterEach(async () => {
+    harness.blocks.failure = harness.log.failure = undefined;
+    await harness.end();
+  });
+
+  const create = async (name: string): Promise<InodeNumber> => (await harness.fs.create(ROOT_INODE, Buffer.from(name), { mode: 0o100644, exclusive: true, truncate: false }, harness.caller())).inode;
+  const write = async (inode: InodeNumber, bytes: number, options: Partial<WriteOptions> = {}): Promise<number> => harness.fs.write(inode, 0, Buffer.alloc(bytes, 7), { ...PLAIN_WRITE, ...options }, harness.caller());
+  const isRead = async (inode: InodeNumber, bytes: number): Promise<boolean> => Buffer.concat(await harness.fs.read(inode, 0, bytes + 1)).equals(Buffer.alloc(bytes, 7));
+  const codeOf = (act: () => unknown): Promise<string> => Promise.resolve().then(act).then(() => 'done', (error: unknown) => (error instanceof FsError ? error.code : String(error)));
+
+  it.each(['log', 'blocks'] as const)('fails every fsync, of any file and again, while the %s cannot be synced', async (what) => {
+    const [small, large] = [await create('small'), await create('large')];
+    await write(small, SMALL);
+    await write(large, LARGE);
+    harness[what].failure = new FsError('EIO', 'the disks are gone');
+    const syncs = [() => harness.fs.sync(), () => harness.fs.sync()];
+    expect(await Promise.all(syncs.map(codeOf))).toEqual(['EIO', 'EIO']);
+    expect(await codeOf(() => harness.fs.sync())).toBe('EIO');
+    expect([await isRead(small, SMALL), await isRead(large, LARGE)]).toEqual([true, true]);
+    harness[what].failure = undefined;
+    expect(await codeOf(() => harness.fs.sync())).toBe('done');
+    expect(harness.context.durability.lag.records).toBe(0);
+    expect([await isRead(small, SMALL), await isRead(large, LARGE)]).toEqual([true, true]);
+  });
+
+  it('fails a write with O_DSYNC, and says so, when it is not power-proof', async () => {
+    const file = await create('f');
+    harness.log.failure = new FsError('EIO', 'the disks are gone');
+    for (const durability of ['data', 'full'] as const) expect(await codeOf(() => write(file, SMALL, { durability }))).toBe('EIO');
+    expect(await codeOf(() => write(file, LARGE, { durability: 'data' }))).toBe('EIO');
+    harness.log.failure = undefined;
+    expect(await codeOf(() => write(file, SMALL, { durability: 'data' }))).toBe('done');
+  });
+
+  it('is no matter for small data that the workers refuse: the log has it, and fsync holds', async () => {
+    const file = await create('f');
+    await write(file, SMALL);
+    harness.blocks.failure = new FsError('ENOSPC', 'all disks are full');
+    expect(await codeOf(() => harness.fs.sync())).toBe('done');
+    expect(await codeOf(() => harness.context.durability.drain())).toBe('ENOSPC');
+    expect(await isRead(file, SMALL)).toBe(true);
+    expect(await codeOf(() => harness.fs.sync())).toBe('done');
+    harness = await harness.successor();
+    expect(await isRead(file, SMALL)).toBe(true);
+    harness.blocks.failure = undefined;
+    await harness.context.durability.drain();
+    expect(harness.context.pending.bytes).toBe(0);
+    expect(await isRead(file, SMALL)).toBe(true);
+  });
+
+  it('refuses a large write that the workers refuse, and leaves the file as it was', async () => {
+    const file = await create('f');
+    await write(file, LARGE);
+    harness.blocks.failure = new FsError('ENOSPC', 'all disks are full');
+    expect(await codeOf(() => harness.fs.write(file, 0, Buffer.alloc(LARGE, 8), PLAIN_WRITE, harness.caller()))).toBe('ENOSPC');
+    expect(await isRead(file, LARGE)).toBe(true);
+    expect(await codeOf(() => harness.fs.setAttributes(file, { size: 0 }, harness.caller()))).toBe('done');
+    harness.fs.unlink(ROOT_INODE, Buffer.from('f'), harness.caller());
+  });
+});
