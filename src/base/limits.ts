@@ -51,6 +51,8 @@ export const LIMITS = {
   chunkExtentsHard: 2048,
   /** Ranges of one file that fallocate set space aside for; adjacent ones are one. */
   reservationRangesMax: 1024,
+  /** Free space that is kept, beside what fallocate set aside, for the logs and databases that grow when it is used. */
+  reservationSlackBytes: 64 * MiB,
   /** Crowded chunks remembered for rewriting; further ones are found again at their next write. */
   crowdedChunksMax: 1024,
 

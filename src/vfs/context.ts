@@ -143,8 +143,15 @@ function isAfter(time: Timestamp, other: Timestamp): boolean {
   return time.seconds > other.seconds || (time.seconds === other.seconds && time.nanoseconds > other.nanoseconds);
 }
 
-/** Blocks, and the rows that name them, take a little more than the data that they hold: so much of it is held beside. */
+/** Blocks take a little more than the data that they hold: so much of it is held beside what is set aside. */
 const RESERVATION_OVERHEAD = 1 / 32;
+/** So are the logs and databases of the disks, which grow by what is written: at most this share, and LIMITS.reservationSlackBytes. */
+const RESERVATION_SLACK = 1 / 2;
+
+/** What other writers must leave free for `bytes` that are set aside. */
+function heldFor(bytes: number): number {
+  return Math.ceil(bytes * (1 + RESERVATION_OVERHEAD) + Math.min(bytes * RESERVATION_SLACK, LIMITS.reservationSlackBytes));
+}
 
 /** Refuses what cannot be kept: space is checked before anything is acknowledged. */
 export class Space {
@@ -166,7 +173,7 @@ export class Space {
     const { availableBytes, recentBytes } = this.#blocks.statistics();
     if (this.reservedBytes === 0) return availableBytes - this.#pending.bytes;
     // The disks' numbers are a moment old, and what others set aside must not be taken in that moment.
-    return availableBytes - recentBytes - this.#pending.bytes - Math.ceil(this.reservedBytes * (1 + RESERVATION_OVERHEAD));
+    return availableBytes - recentBytes - this.#pending.bytes - heldFor(this.reservedBytes);
   }
 
   /**
