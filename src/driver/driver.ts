@@ -78,6 +78,7 @@ export class Driver {
     const session = this.#session = new FuseSession(parts.fs, {
       logger,
       resume: parts.start.session,
+      features: { posixAcl: parts.start.posixAcl },
       onNegotiated: () => {
         tell({ type: 'session', session: this.#session.export() as string });
         tell({ type: 'ready' });

@@ -25,8 +25,15 @@ const EXPORT_VERSION = 1;
  */
 const FLAGS = INIT_FLAG.ASYNC_READ | INIT_FLAG.BIG_WRITES | INIT_FLAG.ASYNC_DIO | INIT_FLAG.DO_READDIRPLUS | INIT_FLAG.PARALLEL_DIROPS
   | INIT_FLAG.HANDLE_KILLPRIV_V2 | INIT_FLAG.ABORT_ERROR | INIT_FLAG.MAX_PAGES | INIT_FLAG.CACHE_SYMLINKS | INIT_FLAG.INIT_EXT
-  | INIT_FLAG.NO_OPEN_SUPPORT | INIT_FLAG.NO_OPENDIR_SUPPORT | INIT_FLAG.POSIX_ACL | INIT_FLAG.DONT_MASK | INIT_FLAG.SETXATTR_EXT;
+  | INIT_FLAG.NO_OPEN_SUPPORT | INIT_FLAG.NO_OPENDIR_SUPPORT;
 const FLAGS2 = INIT_FLAG2.DIRECT_IO_ALLOW_MMAP | INIT_FLAG2.CREATE_SUPP_GROUP | INIT_FLAG2.NO_EXPORT_SUPPORT;
+const FLAGS_POSIX_ACL = INIT_FLAG.POSIX_ACL | INIT_FLAG.DONT_MASK | INIT_FLAG.SETXATTR_EXT;
+
+/** What may be left out. */
+export interface Features {
+  /** The kernel checks ACLs; what a new inode gets of the umask or of a default ACL is left to the file system. */
+  readonly posixAcl: boolean;
+}
 
 /** The words that were agreed on, and what they mean for decoding. */
 export interface Negotiated {
@@ -42,7 +49,7 @@ export interface Negotiated {
 }
 
 /** EIO where the kernel speaks another major version, or a minor one from before Linux 5.4. */
-export function negotiate(request: FuseRequest): Negotiated {
+export function negotiate(request: FuseRequest, features: Features): Negotiated {
   const major = request.u32(INIT_IN.major);
   const kernelMinor = request.u32(INIT_IN.minor);
   if (major !== FUSE_MAJOR || kernelMinor < FUSE_MINOR_MIN) {
@@ -50,15 +57,19 @@ export function negotiate(request: FuseRequest): Negotiated {
   }
   const offered = request.u32(INIT_IN.flags);
   const offered2 = request.bytes.length >= INIT_IN.end && (offered & INIT_FLAG.INIT_EXT) !== 0 ? request.u32(INIT_IN.flags2) : 0;
-  return agreed(Math.min(kernelMinor, FUSE_MINOR), (FLAGS & offered) >>> 0, (FLAGS2 & offered2) >>> 0);
+  return agreed(Math.min(kernelMinor, FUSE_MINOR), (wantedFlags(features) & offered) >>> 0, (FLAGS2 & offered2) >>> 0);
 }
 
 /**
  * What `negotiate` gives with any kernel that has all that is asked for. For a session that is sent requests without
  * INIT: a former process answered it, and died before it could say what was agreed on.
  */
-export function assumeNegotiated(): Negotiated {
-  return agreed(FUSE_MINOR, FLAGS, FLAGS2);
+export function assumeNegotiated(features: Features): Negotiated {
+  return agreed(FUSE_MINOR, wantedFlags(features), FLAGS2);
+}
+
+function wantedFlags(features: Features): number {
+  return FLAGS | (features.posixAcl ? FLAGS_POSIX_ACL : 0);
 }
 
 function agreed(minor: number, flags: number, flags2: number): Negotiated {

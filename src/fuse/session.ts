@@ -6,7 +6,7 @@ import type { FileSystem, Pieces } from '../vfs/filesystem.ts';
 import { errnoOf } from './errno.ts';
 import { FailureLog } from './failure-log.ts';
 import { assumeNegotiated, exportNegotiated, importNegotiated, negotiate } from './init.ts';
-import type { Negotiated } from './init.ts';
+import type { Features, Negotiated } from './init.ts';
 import { OPERATIONS } from './opcode-table.ts';
 import type { Operation, OperationContext } from './operation.ts';
 import { IN_HEADER, IN_HEADER_BYTES, OPCODE, UNIQUE_RESENT_HI } from './protocol.ts';
@@ -27,6 +27,8 @@ export interface FuseSessionOptions {
   readonly logger: Logger;
   /** Default: a day for everything. On one machine the kernel sees every change, so what it remembers stays true. */
   readonly times?: Partial<CacheTimes>;
+  /** Default: all. */
+  readonly features?: Features;
   /** What `export` of a former session of this mount returned: the kernel will not send INIT again. */
   readonly resume?: string | undefined;
   /** The kernel's INIT has been answered, or requests show that a former process answered it. */
@@ -44,6 +46,7 @@ export class FuseSession {
   readonly #transport: Transport;
   readonly #log: FailureLog;
   readonly #options: FuseSessionOptions;
+  readonly #features: Features;
   readonly #reply: Reply;
   readonly #context: OperationContext;
   #negotiated: Negotiated | undefined;
@@ -55,6 +58,7 @@ export class FuseSession {
     this.#transport = transport;
     this.#options = options;
     this.#log = new FailureLog(options.logger);
+    this.#features = options.features ?? { posixAcl: true };
     const times: CacheTimes = { entrySeconds: DAY_SECONDS, attributeSeconds: DAY_SECONDS, negativeSeconds: DAY_SECONDS, ...options.times };
     this.#reply = new Reply(times);
     if (options.resume !== undefined) this.#negotiated = importNegotiated(options.resume);
@@ -62,7 +66,7 @@ export class FuseSession {
     this.#context = {
       fs,
       times,
-      negotiate: (request) => (session.#negotiated = negotiate(request)),
+      negotiate: (request) => (session.#negotiated = negotiate(request, session.#features)),
       get negotiated() {
         assert(session.#negotiated !== undefined, 'INIT comes before all other requests');
         return session.#negotiated;
@@ -112,7 +116,7 @@ export class FuseSession {
 
   /** The kernel sends nothing but INIT until it is answered: a former process did that, and died before it could tell. */
   #takeOverUntold(): void {
-    this.#negotiated = assumeNegotiated();
+    this.#negotiated = assumeNegotiated(this.#features);
     this.#options.logger.warn('requests come without INIT: a former process answered it; going on with what this one would have agreed on');
     this.#options.onNegotiated?.();
   }

@@ -45,6 +45,8 @@ export interface DriverStart {
   readonly mountpoint: string;
   readonly readOnly: boolean;
   readonly accessTime: 'relatime' | 'noatime';
+  /** Whether to ask the kernel to check ACLs. */
+  readonly posixAcl: boolean;
   /** What the first driver negotiated with the kernel (opaque, from DriverToKeeper 'session'); absent at first mount. */
   readonly session?: string | undefined;
   readonly log: ProcessLogOptions;

@@ -10,6 +10,8 @@ export interface MountOptions {
   readonly noExec: boolean;
   /** Kept by the driver: the kernel leaves access times to it. */
   readonly accessTime: 'relatime' | 'noatime';
+  /** ACLs are checked and can be set. Without, the kernel asks for none, and those that are kept have no effect on access. */
+  readonly posixAcl: boolean;
   /** First column of `df` and /proc/mounts. */
   readonly fsname: string;
   /** The part behind `fuse.` in the type. */
@@ -19,7 +21,7 @@ export interface MountOptions {
 }
 
 export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
-  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', fsname: 'sdfs', subtype: 'sdfs',
+  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', posixAcl: true, fsname: 'sdfs', subtype: 'sdfs',
 };
 
 /** <linux/mount.h> */
@@ -33,6 +35,8 @@ const FLAGS: ReadonlyMap<string, Partial<MountOptions>> = new Map<string, Partia
   ['default_permissions', {}],
   ['noatime', { accessTime: 'noatime' }],
   ['relatime', { accessTime: 'relatime' }],
+  ['acl', { posixAcl: true }],
+  ['noacl', { posixAcl: false }],
   ['nosuid', { noSuid: true }],
   ['suid', { noSuid: false }],
   ['nodev', { noDev: true }],

@@ -55,9 +55,9 @@ describe('INIT', () => {
     expect(bench.call.arguments.slice(1, 4)).toEqual(['system.posix_acl_access', 'v', { mode: 'set', killSetgid: true }]);
   });
 
-  it('of a kernel without ACLs leaves the umask to it, and refuses to store them', () => {
-    const bench = new Bench({ makeDirectory: () => ATTRIBUTES }, { resume: undefined });
-    bench.ask(init(7, 31, 1 << 5, 0));
+  it.each([['of a kernel without ACLs', 1 << 5, true], ['without the wish for ACLs', ALL, false]])('%s leaves the umask to it, and refuses to store ACLs', (_, flags, posixAcl) => {
+    const bench = new Bench({ makeDirectory: () => ATTRIBUTES }, { resume: undefined, features: { posixAcl } });
+    bench.ask(init(7, 31, flags, 0));
     bench.ask(request(9, [u32(0o750, 0o27), 'dir\0']));
     expect(bench.call.arguments.slice(2)).toEqual([0o040750, CALLER]);
     expect(bench.ask(request(21, [u32(1, 0), 'system.posix_acl_access\0', 'v'])).readInt32LE(4)).toBe(-95);

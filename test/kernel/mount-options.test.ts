@@ -10,13 +10,13 @@ describe('mount options', () => {
   });
 
   it('are all understood', () => {
-    expect(parseMountOptions('ro,allow_other,noatime,nosuid,nodev,noexec,fsname=a=b,subtype=x.y,max_read=65536')).toEqual({
-      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
+    expect(parseMountOptions('ro,allow_other,noatime,nosuid,nodev,noexec,noacl,fsname=a=b,subtype=x.y,max_read=65536')).toEqual({
+      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', posixAcl: false, fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
     });
   });
 
   it('are taken back by later ones', () => {
-    expect(parseMountOptions('ro,rw,noatime,relatime,nosuid,suid,nodev,dev,noexec,exec')).toEqual(DEFAULT_MOUNT_OPTIONS);
+    expect(parseMountOptions('ro,rw,noatime,relatime,nosuid,suid,nodev,dev,noexec,exec,noacl,acl')).toEqual(DEFAULT_MOUNT_OPTIONS);
   });
 
   it.each([
