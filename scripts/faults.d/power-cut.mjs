@@ -1,0 +1,201 @@
+// The power cut: see scripts/power-cut.
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CLI, Teardown, run, sdfs, sleep, startWriter } from './processes.mjs';
+import { random } from './model.mjs';
+
+const { values } = parseArgs({
+  options: {
+    cuts: { type: 'string', default: '100' }, seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
+    disks: { type: 'string', default: '4' }, copies: { type: 'string', default: '2' }, writers: { type: 'string', default: '3' },
+    lose: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+if (values.help) {
+  console.log(`scripts/power-cut [--cuts 100] [--seed N] [--disks 4] [--copies 2] [--writers 3] [--lose]
+
+  --cuts N     cuts to make, half of them with all disks at one instant, half with each disk at an instant of its own
+  --lose       every other cut also takes copies - 1 disks away for good, chosen at random
+  --seed N     of the writers and of the instants`);
+  process.exit(0);
+}
+const cuts = Number(values.cuts);
+const seed = Number(values.seed);
+const diskCount = Number(values.disks);
+const copies = Number(values.copies);
+const chance = random(seed);
+const DISK_BYTES = 768 * 2 ** 20;
+/** Between the first disk's last instant and the last one's, at most. */
+const SKEW_MS = 40;
+const CUTS_PER_LOAD = 5;
+
+const root = fs.mkdtempSync(join(tmpdir(), 'sdfs-power-cut-'));
+const memory = fs.mkdtempSync('/dev/shm/sdfs-power-cut-');
+const teardown = new Teardown();
+teardown.add('directories', () => { for (const directory of [root, memory]) fs.rmSync(directory, { recursive: true, force: true }); });
+const place = (...parts) => join(root, ...parts);
+const env = { ...process.env, SDFS_RUN_DIR: place('run'), SDFS_JOURNAL_DIR: join(memory, 'journal') };
+
+const names = [...Array.from({ length: diskCount }, (_, index) => `disk${index}`), 'system'];
+
+async function mountLoop(image, directory, type) {
+  await run('mount', ['-t', type, '-o', 'loop', image, directory]);
+  teardown.add(`unmount ${directory}`, () => run('umount', ['-l', directory]));
+}
+
+async function setUp() {
+  for (const directory of ['store', 'live', 'ledgers', 'check', ...names.map((name) => join('live', name)), 'live/mnt']) fs.mkdirSync(place(directory));
+  fs.mkdirSync(join(memory, 'journal'));
+  fs.writeFileSync(place('store.img'), '');
+  fs.truncateSync(place('store.img'), DISK_BYTES * (names.length + 4));
+  await run('mkfs.xfs', ['-q', '-m', 'reflink=1', place('store.img')]);
+  await mountLoop(place('store.img'), place('store'), 'xfs');
+  for (const name of names) {
+    const image = place('store', `${name}.img`);
+    fs.writeFileSync(image, '');
+    fs.truncateSync(image, DISK_BYTES);
+    await run('mkfs.ext4', ['-q', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image]);
+    await mountLoop(image, place('live', name), 'ext4');
+  }
+  const disks = names.slice(0, diskCount).flatMap((name) => ['--disk', place('live', name)]);
+  await sdfs(['init', '--copies', String(copies), ...disks, place('live/system/volume')], { env });
+  await sdfs(['mount', '-d', place('live/system/volume'), place('live/mnt')], { env });
+  teardown.add('unmount sdfs', () => sdfs(['umount', '--force', place('live/mnt')], { env }));
+  fs.chmodSync(place('live/mnt'), 0o777);
+}
+
+async function servingPids() {
+  const { processes } = JSON.parse(await sdfs(['status', '--json', place('live/mnt')], { env }));
+  return processes.map(({ pid }) => pid).filter((pid) => pid !== null);
+}
+
+const clone = (name, into) => run('cp', ['--reflink=always', place('store', `${name}.img`), place('store', into, `${name}.img`)]);
+
+/** What must be there is read before the first disk stops, what may be there after the last. */
+function copyLedgers(into, { counters }) {
+  for (const name of fs.readdirSync(place('ledgers'))) {
+    const bytes = fs.readFileSync(place('ledgers', name));
+    const target = join(into, name);
+    if (counters === 'synced') fs.writeFileSync(target, bytes);
+    else {
+      const copy = fs.readFileSync(target);
+      bytes.copy(copy, 0, 0, 8);
+      fs.writeFileSync(target, copy);
+    }
+  }
+}
+
+async function cutTogether(into, pids) {
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  try {
+    copyLedgers(place('store', into, 'ledgers'), { counters: 'synced' });
+    for (const name of names) await clone(name, into);
+  } finally {
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+  }
+}
+
+async function cutApart(into) {
+  const ledgers = place('store', into, 'ledgers');
+  copyLedgers(ledgers, { counters: 'synced' });
+  await Promise.all(names.map(async (name) => {
+    await sleep(chance() * SKEW_MS);
+    await clone(name, into);
+  }));
+  copyLedgers(ledgers, { counters: 'begun' });
+}
+
+/** Writers with a new history, in a directory of their own: what a verifier has to go through stays short. */
+function startLoad(number) {
+  const name = `load${number}`;
+  fs.rmSync(place('ledgers'), { recursive: true });
+  fs.mkdirSync(place('ledgers'));
+  fs.mkdirSync(place('live/mnt', name));
+  const seeds = Array.from({ length: Number(values.writers) }, (_, writer) => seed + number * 1000 + writer);
+  const writers = seeds.map((own, writer) => startWriter(place('live/mnt', name), writer, own, place('ledgers', String(writer))));
+  for (const writer of writers) void writer.exit.then(({ code, said }) => { if (code !== 0) found.push(`a writer saw an error: ${said}`); });
+  return {
+    name, seeds, pids: writers.map(({ pid }) => pid),
+    async stop() {
+      await Promise.all(writers.map((writer) => writer.stop()));
+      await run('rm', ['-rf', place('live/mnt', name)]);
+    },
+  };
+}
+
+/** In a mount namespace of its own, where the clones lie in the places of the disks, after a boot with another id. */
+async function recover(into, { lost, load }) {
+  const check = place('store', into);
+  fs.mkdirSync(join(check, 'mnt'));
+  const bootId = join(check, 'boot_id');
+  fs.writeFileSync(bootId, `${crypto.randomUUID()}\n`);
+  const journal = join(memory, into);
+  fs.mkdirSync(journal);
+  const mounts = names.filter((name) => !lost.includes(name)).map((name) => `mount -o loop ${join(check, `${name}.img`)} ${place('live', name)}`);
+  const script = [
+    `mount --bind ${bootId} /proc/sys/kernel/random/boot_id`,
+    ...names.map((name) => `umount -l ${place('live', name)}`), ...mounts,
+    `sdfs() { timeout 100 ${process.execPath} ${CLI} "$@"; }`,
+    `trap 'sdfs umount --force ${join(check, 'mnt')} >/dev/null 2>&1 || true' EXIT`,
+    `sdfs mount -d ${lost.length > 0 ? '--force-degraded ' : ''}${place('live/system/volume')} ${join(check, 'mnt')} >/dev/null`,
+    `timeout 100 ${process.execPath} ${join(import.meta.dirname, 'verify.mjs')} ${join(check, 'mnt', load.name)} ${join(check, 'ledgers')} power ${load.seeds.join(' ')}`,
+    `echo new >${join(check, 'mnt/after')} && rm -rf ${join(check, 'mnt', load.name)}`,
+    `sdfs umount ${join(check, 'mnt')} >/dev/null`,
+    'trap - EXIT',
+  ].join('\n');
+  try {
+    await run('unshare', ['--mount', '--propagation', 'private', 'bash', '-euo', 'pipefail', '-c', script], { env: { ...env, SDFS_RUN_DIR: join(check, 'run'), SDFS_JOURNAL_DIR: journal }, timeoutMs: 300_000, cwd: '/' });
+  } finally {
+    fs.rmSync(journal, { recursive: true, force: true });
+  }
+}
+
+const found = [];
+const counts = { together: 0, apart: 0, lost: 0 };
+let interrupted = false;
+process.on('SIGINT', () => { interrupted = true; });
+try {
+  console.log(`seed ${seed}`);
+  await setUp();
+  let load;
+  teardown.add('end the writers', () => load?.stop());
+  const serving = await servingPids();
+  for (let cut = 1; cut <= cuts && !interrupted; cut++) {
+    if ((cut - 1) % CUTS_PER_LOAD === 0) {
+      await load?.stop();
+      load = startLoad(cut);
+    }
+    await sleep(200 + chance() * 2000);
+    const kind = cut % 2 === 0 ? 'apart' : 'together';
+    const into = `cut${cut}`;
+    fs.mkdirSync(place('store', into, 'ledgers'), { recursive: true });
+    if (kind === 'together') await cutTogether(into, [...load.pids, ...serving]);
+    else await cutApart(into);
+    const lost = values.lose && cut % 4 > 1 ? names.slice(0, diskCount).sort(() => chance() - 0.5).slice(0, copies - 1) : [];
+    const start = performance.now();
+    let result = 'recovered';
+    try {
+      await recover(into, { lost, load });
+      await run('rm', ['-rf', place('store', into)]);
+    } catch (error) {
+      result = 'FAILED';
+      found.push(`cut ${cut} (${kind}${lost.map((name) => `, without ${name}`).join('')}): ${error.message.split('\n').slice(-3).join(' | ')}`);
+      console.error(found.at(-1));
+      fs.cpSync(place('live/system/volume/log/sdfs.log'), join(tmpdir(), `sdfs-power-cut-${seed}-${cut}.log`), { force: true });
+    }
+    counts[kind]++;
+    counts.lost += lost.length > 0 ? 1 : 0;
+    console.log(`cut ${cut}: ${kind}${lost.map((name) => `, without ${name}`).join('')}: ${result} in ${Math.round(performance.now() - start)} ms`);
+    if (found.length >= 10) break;
+  }
+} catch (error) {
+  found.push(error.message);
+  console.error(error);
+} finally {
+  await teardown.run();
+}
+console.log(`${counts.together} cuts at one instant, ${counts.apart} with each disk at its own, ${counts.lost} with lost disks: ${found.length} findings`);
+for (const finding of found) console.log(`- ${finding}`);
+process.exit(found.length > 0 ? 1 : 0);
