@@ -32,6 +32,11 @@ export const LIMITS = {
   requestSlabsMax: 16,
   /** FUSE requests served before sockets and timers get their turn. */
   requestsPerTurnMax: 64,
+  /** Held locks (fcntl, flock) of a mount with locks=sdfs, and requests that wait for one; ENOLCK beyond. */
+  locksMax: 262_144,
+  lockWaitersMax: 65_536,
+  /** Lock requests looked at in the search for a deadlock; a circle that needs more is not found. */
+  deadlockStepsMax: 10_000,
   /** Notifications waiting to be written to the kernel. */
   notificationsMax: 1024,
   /** Largest block; a block never crosses a chunk boundary of its file. */

@@ -31,6 +31,7 @@ export function errnoOf(code: FsErrorCode): number {
     case 'EMLINK': return 31;
     case 'ERANGE': return 34;
     case 'EDEADLK': return 35;
+    case 'ENOLCK': return 37;
     case 'ENAMETOOLONG': return 36;
     case 'ENOSYS': return 38;
     case 'ENOTEMPTY': return 39;

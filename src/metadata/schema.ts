@@ -19,6 +19,7 @@
 //   50 block:8                           block: 0 u8 version  4 u32 bytes  8 u32 references (extents)  16 u64 live bytes
 //   60 inode:8                           orphan: u8 version. No name is left, the kernel may still use it
 //   70 block:8                           garbage: u8 version. On workers, named by no extent; deleted after a sync
+//   80 inode:8 …                         held lock of the present mount: locks/lock-rows.ts
 //
 // Schema 2 adds row 38 and what belongs to it, and ACLs. A volume becomes one of schema 2 when space is first set aside in
 // it or an ACL set: one where that never happened can still be read by an sdfs that knows schema 1 alone.
@@ -37,7 +38,7 @@ const ROW_VERSION = 1;
 const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, extents: 0x30, reservation: 0x38, xattr: 0x40, linkTarget: 0x48, block: 0x50, orphan: 0x60, garbage: 0x70 } as const;
 
 /** Names of the bookkeeping rows. Leases are upper bounds: numbers below them may be in use, none above is. */
-export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch' } as const;
+export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch', lockMount: 'lock-mount' } as const;
 
 export interface Inode {
   number: InodeNumber;
