@@ -72,7 +72,7 @@ export function registerMount(program: Command): void {
     .argument('<volume>', 'the volume directory')
     .argument('[mountpoint]', `where to mount it (default: ${DEFAULT_MOUNTPOINT}, made when missing)`)
     .option('-d, --background', 'serve in the background; return when the mount is usable, or say why it is not')
-    .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, nosuid, nodev, noexec, noacl, …; allow_other is on', collect)
+    .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, nosuid, nodev, noexec, noacl, locks=sdfs (keep flock and fcntl locks in sdfs, not in the kernel), …; allow_other is on', collect)
     .option('--log-file <file>', 'where the log goes, as JSON (default: VOLUME/log/sdfs.log, or stderr in the foreground without a terminal)')
     .addHelpText('after', EXIT_CODES_HELP)
     .action(async (volume: string, givenMountpoint: string | undefined, options: MountCommandOptions, command: Command) => {

@@ -47,6 +47,7 @@ export function formatStatus(report: StatusReport): string {
   ];
   if (capacity !== null) facts.push(['capacity', `${formatBytes(capacity.totalBytes)}, ${formatBytes(capacity.usedBytes)} used, ${formatBytes(capacity.availableBytes)} free`]);
   if (report.inodes !== null) facts.push(['files', `${report.inodes}, ${formatBytes(report.pendingBytes)} on the way to the disks`]);
+  if (report.locks !== null) facts.push(['locks', `${report.locks.held} held, ${report.locks.waiting} requests wait`]);
   if (mount?.logFile) facts.push(['log', mount.logFile]);
   const sections = [facts.map(([name, value]) => `${name.padEnd(9)} ${value}`).join('\n')];
   for (const problem of report.problems) sections[0] += `\n${colour.yellow('!')}         ${problem}`;

@@ -47,6 +47,8 @@ export interface StatusReport {
   /** Acknowledged, but not on R disks yet. */
   readonly pendingBytes: number | null;
   readonly degradedBlocks: number | null;
+  /** Advisory locks (flock, fcntl) with the mount option locks=sdfs; null where the kernel keeps them. */
+  readonly locks: { readonly held: number; readonly waiting: number } | null;
   readonly processes: readonly ProcessReport[];
   readonly disks: readonly DiskReport[];
   /** Groups of disks (worker ids) that lie on one device: they share its capacity and die together. */

@@ -17,6 +17,9 @@ import { LogReplicas } from '../kv/log-replicas.ts';
 import { replicationPolicy } from '../kv/replication.ts';
 import { workerSocket } from '../kv/worker-client.ts';
 import { WorkerPool } from '../kv/worker-pool.ts';
+import { lockRows } from '../locks/lock-rows.ts';
+import type { LockEngine } from '../locks/lock-engine.ts';
+import { MachineLocks } from '../locks/machine-locks.ts';
 import { Allocator } from '../metadata/allocator.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import { ERRNO } from '../os/libc.ts';
@@ -30,6 +33,7 @@ import { PendingBlocks } from '../vfs/pending.ts';
 import type { DatabaseTrust } from './database-trust.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { fileInfo, status } from './queries.ts';
+import { waitsForOpenFileLock } from './open-file-locks.ts';
 import { logSource, openMetadata } from './recovery.ts';
 
 const UMOUNT_TIMEOUT_MS = 5_000;
@@ -62,9 +66,11 @@ export class Driver {
   readonly #device: FuseDevice;
   readonly #session: FuseSession;
   #orphanTimer: NodeJS.Timeout | undefined;
+  /** Absent: the kernel keeps locks. */
+  readonly #locks: LockEngine | undefined;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem; locks: LockEngine | undefined }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#pool = parts.pool;
@@ -73,12 +79,14 @@ export class Driver {
     this.#context = parts.context;
     this.#engine = parts.engine;
     this.#trust = parts.trust;
+    this.#locks = parts.locks;
     const { callbacks } = parts;
     const { logger, tell, onEnd } = callbacks;
     const session = this.#session = new FuseSession(parts.fs, {
       logger,
       resume: parts.start.session,
       features: { posixAcl: parts.start.posixAcl },
+      locks: parts.locks,
       onNegotiated: () => {
         tell({ type: 'session', session: this.#session.export() as string });
         tell({ type: 'ready' });
@@ -148,15 +156,16 @@ export class Driver {
     // A raised block epoch has to be safe before a block is named by it.
     if (newBlockEpoch) await durability.sync();
     const fs = new LocalFileSystem(context);
+    const locks = start.locks === 'sdfs' ? new MachineLocks({ store: lockRows(engine, start.mountEpoch), epoch: start.epoch, waitsForOpenFile: waitsForOpenFileLock }) : undefined;
     const orphans = fs.recoverOrphans({ free: start.session === undefined });
-    logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
-    return new Driver({ start, callbacks, pool, replicas, blocks, context, engine, trust, fs });
+    logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, locks: locks?.counts.held, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
+    return new Driver({ start, callbacks, pool, replicas, blocks, context, engine, trust, fs, locks });
   }
 
   async query(name: string, argument: unknown): Promise<unknown> {
     switch (name) {
       case 'sync': return this.#context.durability.sync();
-      case 'status': return status({ pool: this.#pool, blocks: this.#blocks, context: this.#context });
+      case 'status': return status({ pool: this.#pool, blocks: this.#blocks, context: this.#context, locks: this.#locks });
       case 'info': return fileInfo({ pool: this.#pool, context: this.#context }, (argument as { inode: number }).inode);
       default: throw new UserError(`the driver knows no query "${name}"`, EXIT.usage);
     }
@@ -203,6 +212,7 @@ export class Driver {
   async stop(): Promise<void> {
     if (this.#state === 'stopping') return;
     await this.#answerAll();
+    this.#locks?.close();
     await this.#context.durability.stop();
     await this.#engine.close();
     this.#trust.markClean();

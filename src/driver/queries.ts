@@ -3,12 +3,13 @@ import type { KvBlockEngine } from '../blocks/kv-engine.ts';
 import { formatBlockId } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import type { DriverExtentInfo, DriverFileInfo, DriverStatus } from '../ipc/process-messages.ts';
+import type { LockEngine } from '../locks/lock-engine.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import { mappings } from '../metadata/extents.ts';
 import { getInode, isRegular } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
 
-export function status(parts: { pool: WorkerPool; blocks: KvBlockEngine; context: VfsContext }): DriverStatus {
+export function status(parts: { pool: WorkerPool; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined }): DriverStatus {
   const { blocks, context } = parts;
   const { totalBytes, availableBytes, details } = blocks.statistics();
   return {
@@ -16,6 +17,7 @@ export function status(parts: { pool: WorkerPool; blocks: KvBlockEngine; context
     inodes: context.engine.inodeCount,
     pendingBytes: context.durability.lag.pendingBytes,
     degradedBlocks: details.counters.degraded,
+    locks: parts.locks?.counts,
     disks: details.disks.map(({ worker, state, statistics }) => ({ worker, connected: state === 'ready', statistics })),
   };
 }

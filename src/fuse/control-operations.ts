@@ -6,8 +6,6 @@ import { refusal, row } from './operation.ts';
 import type { OperationRow } from './operation.ts';
 import { BATCH_FORGET_IN, FORGET_IN, FORGET_ONE, IN_HEADER_BYTES, INIT_IN, INTERRUPT_IN, OPCODE } from './protocol.ts';
 
-const HANDLE_RELEASED = { requestBytesMin: IN_HEADER_BYTES, handle() {}, reply: 'empty' } as const;
-
 export const CONTROL_OPERATIONS: readonly OperationRow[] = [
   row<Negotiated>(OPCODE.INIT, {
     name: 'INIT',
@@ -51,20 +49,13 @@ export const CONTROL_OPERATIONS: readonly OperationRow[] = [
   // An answer to NOTIFY_RETRIEVE, which is never sent from here.
   row(OPCODE.NOTIFY_REPLY, { name: 'NOTIFY_REPLY', requestBytesMin: IN_HEADER_BYTES, handle() {}, reply: 'none' }),
 
-  // File handles carry nothing, so they need not exist: after ENOSYS the kernel sends neither OPEN nor RELEASE and
-  // keeps its caches from open to open. It would lose truncations if ATOMIC_O_TRUNC were set, which it is not.
-  refusal(OPCODE.OPEN, 'OPEN', 'ENOSYS'),
+  // Handles of directories carry nothing, so they need not exist: after ENOSYS the kernel sends neither OPENDIR nor
+  // RELEASEDIR and keeps its caches from open to open. Locks of directories are the kernel's own.
   refusal(OPCODE.OPENDIR, 'OPENDIR', 'ENOSYS'),
-  refusal(OPCODE.FLUSH, 'FLUSH', 'ENOSYS'),
-  // Of handles that CREATE made before the kernel learnt that.
-  row(OPCODE.RELEASE, { name: 'RELEASE', ...HANDLE_RELEASED }),
-  row(OPCODE.RELEASEDIR, { name: 'RELEASEDIR', ...HANDLE_RELEASED }),
+  row(OPCODE.RELEASEDIR, { name: 'RELEASEDIR', requestBytesMin: IN_HEADER_BYTES, handle() {}, reply: 'empty' }),
 
-  // The kernel's own: permissions (default_permissions), locks (right on one machine), readiness.
+  // The kernel's own: permissions (default_permissions), readiness.
   refusal(OPCODE.ACCESS, 'ACCESS', 'ENOSYS'),
-  refusal(OPCODE.GETLK, 'GETLK', 'ENOSYS'),
-  refusal(OPCODE.SETLK, 'SETLK', 'ENOSYS'),
-  refusal(OPCODE.SETLKW, 'SETLKW', 'ENOSYS'),
   refusal(OPCODE.POLL, 'POLL', 'ENOSYS'),
   refusal(OPCODE.BMAP, 'BMAP', 'ENOSYS'),
   refusal(OPCODE.IOCTL, 'IOCTL', 'ENOTTY'),

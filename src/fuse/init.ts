@@ -18,21 +18,23 @@ const EXPORT_VERSION = 1;
 
 /**
  * Asked for in any case. Left out with a reason: WRITEBACK_CACHE (the driver gathers small writes itself),
- * ATOMIC_O_TRUNC (with ENOSYS to OPEN truncations would be told to nobody), POSIX_LOCKS and FLOCK_LOCKS (the
- * kernel's own locks are right on one machine, and free), READDIRPLUS_AUTO (attributes cost less than the LOOKUPs
- * that it saves), AUTO_INVAL_DATA and EXPLICIT_INVAL_DATA (nobody else writes), OVER_IO_URING (requests would wait
- * for a ring that nobody registers).
+ * ATOMIC_O_TRUNC (with ENOSYS to OPEN truncations would be told to nobody), READDIRPLUS_AUTO (attributes cost less
+ * than the LOOKUPs that it saves), AUTO_INVAL_DATA and EXPLICIT_INVAL_DATA (nobody else writes), OVER_IO_URING
+ * (requests would wait for a ring that nobody registers).
  */
 const FLAGS = INIT_FLAG.ASYNC_READ | INIT_FLAG.BIG_WRITES | INIT_FLAG.ASYNC_DIO | INIT_FLAG.DO_READDIRPLUS | INIT_FLAG.PARALLEL_DIROPS
   | INIT_FLAG.HANDLE_KILLPRIV_V2 | INIT_FLAG.ABORT_ERROR | INIT_FLAG.MAX_PAGES | INIT_FLAG.CACHE_SYMLINKS | INIT_FLAG.INIT_EXT
   | INIT_FLAG.NO_OPEN_SUPPORT | INIT_FLAG.NO_OPENDIR_SUPPORT;
 const FLAGS2 = INIT_FLAG2.DIRECT_IO_ALLOW_MMAP | INIT_FLAG2.CREATE_SUPP_GROUP | INIT_FLAG2.NO_EXPORT_SUPPORT;
 const FLAGS_POSIX_ACL = INIT_FLAG.POSIX_ACL | INIT_FLAG.DONT_MASK | INIT_FLAG.SETXATTR_EXT;
+const FLAGS_LOCKS = INIT_FLAG.POSIX_LOCKS | INIT_FLAG.FLOCK_LOCKS;
 
 /** What may be left out. */
 export interface Features {
   /** The kernel checks ACLs; what a new inode gets of the umask or of a default ACL is left to the file system. */
   readonly posixAcl: boolean;
+  /** The file system keeps fcntl and flock locks. Otherwise the kernel does, which is right on one machine, and free. */
+  readonly locks: boolean;
 }
 
 /** The words that were agreed on, and what they mean for decoding. */
@@ -68,8 +70,8 @@ export function assumeNegotiated(features: Features): Negotiated {
   return agreed(FUSE_MINOR, wantedFlags(features), FLAGS2);
 }
 
-function wantedFlags(features: Features): number {
-  return FLAGS | (features.posixAcl ? FLAGS_POSIX_ACL : 0);
+function wantedFlags({ posixAcl, locks }: Features): number {
+  return FLAGS | (posixAcl ? FLAGS_POSIX_ACL : 0) | (locks ? FLAGS_LOCKS : 0);
 }
 
 function agreed(minor: number, flags: number, flags2: number): Negotiated {

@@ -1,6 +1,7 @@
 // What one row of the opcode table is, and what it is given.
 import { FsError } from '../base/errors.ts';
 import type { FsErrorCode } from '../base/errors.ts';
+import type { LockEngine } from '../locks/lock-engine.ts';
 import type { FileSystem, MaybePromise } from '../vfs/filesystem.ts';
 import type { Negotiated } from './init.ts';
 import type { CacheTimes, Reply } from './reply.ts';
@@ -9,6 +10,8 @@ import type { FuseRequest } from './request.ts';
 /** What handlers may use of the session. */
 export interface OperationContext {
   readonly fs: FileSystem;
+  /** Absent: the kernel keeps locks itself. */
+  readonly locks: LockEngine | undefined;
   readonly times: CacheTimes;
   /** What the kernel offered is answered with; from then on the session serves. Throws FsError EIO on a foreign protocol. */
   negotiate(request: FuseRequest): Negotiated;
@@ -22,6 +25,8 @@ export interface Operation<Result = unknown> {
   readonly name: string;
   /** A request shorter than this (header included) is answered with EIO. */
   readonly requestBytesMin: number;
+  /** It may wait for what other programs do, for as long as they like: its bytes are given back while it waits. */
+  readonly waitsForPrograms?: true;
   /** Decodes the request and asks the file system. Returns, or promises, what `reply` is to encode. */
   handle(context: OperationContext, request: FuseRequest): MaybePromise<Result>;
   /**

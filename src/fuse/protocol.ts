@@ -37,7 +37,7 @@ export const OPCODE = {
 
 /** Bits 0-31 of the INIT flags. */
 export const INIT_FLAG = {
-  ASYNC_READ: 1 << 0, BIG_WRITES: 1 << 5, DONT_MASK: 1 << 6, DO_READDIRPLUS: 1 << 13, ASYNC_DIO: 1 << 15,
+  ASYNC_READ: 1 << 0, POSIX_LOCKS: 1 << 1, BIG_WRITES: 1 << 5, DONT_MASK: 1 << 6, FLOCK_LOCKS: 1 << 10, DO_READDIRPLUS: 1 << 13, ASYNC_DIO: 1 << 15,
   NO_OPEN_SUPPORT: 1 << 17, PARALLEL_DIROPS: 1 << 18, POSIX_ACL: 1 << 20, ABORT_ERROR: 1 << 21, MAX_PAGES: 1 << 22,
   CACHE_SYMLINKS: 1 << 23, NO_OPENDIR_SUPPORT: 1 << 24, HANDLE_KILLPRIV_V2: 1 << 28, SETXATTR_EXT: 1 << 29, INIT_EXT: 1 << 30,
 } as const;
@@ -59,6 +59,10 @@ export const LINK_IN = { oldnodeid: 40, end: 48 } as const;
 export const CREATE_IN = { flags: 40, mode: 44, umask: 48, end: 56 } as const;
 export const READ_IN = { offset: 48, size: 56, end: 80 } as const;
 export const WRITE_IN = { offset: 48, size: 56, writeFlags: 60, flags: 72, end: 80 } as const;
+export const FLUSH_IN = { lockOwner: 56, end: 64 } as const;
+export const RELEASE_IN = { fh: 40, end: 64 } as const;
+/** GETLK, SETLK, SETLKW: `start` to `lk.pid` are a fuse_file_lock. */
+export const LK_IN = { fh: 40, owner: 48, start: 56, end: 64, type: 72, pid: 76, lkFlags: 80, requestEnd: 88 } as const;
 export const FSYNC_IN = { flags: 48, end: 56 } as const;
 export const FALLOCATE_IN = { offset: 48, length: 56, mode: 64, end: 72 } as const;
 export const LSEEK_IN = { offset: 48, whence: 56, end: 64 } as const;
@@ -77,6 +81,7 @@ export const ATTR_OUT_BYTES = 104;
 export const STATX_OUT_BYTES = 288;
 export const STATFS_OUT_BYTES = 80;
 export const OPEN_OUT_BYTES = 16;
+export const LK_OUT_BYTES = 24;
 export const INIT_OUT_BYTES = 64;
 export const DIRENT_BYTES = 24;
 export const DIRENTPLUS_BYTES = 152;
@@ -89,6 +94,10 @@ export const WRITE_CACHE = 1;
 export const WRITE_KILL_SUIDGID = 4;
 export const FSYNC_FDATASYNC = 1;
 export const FOPEN_KEEP_CACHE = 2;
+/** lk_in.lk_flags: flock(2). */
+export const LK_FLOCK = 1;
+/** file_lock.type */
+export const LOCK_TYPE = { READ: 0, WRITE: 1, UNLOCK: 2 } as const;
 export const SETXATTR_ACL_KILL_SGID = 1;
 /** STATX_BASIC_STATS | STATX_BTIME: what a STATX reply of ours has. */
 export const STATX_MASK = 0xfff;

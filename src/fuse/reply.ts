@@ -1,6 +1,6 @@
 // One FUSE reply: a header and a small body in one buffer, and after them bytes that are not copied. Layouts: protocol.ts.
 import type { Attributes, Pieces, Statistics, Timestamp } from '../vfs/filesystem.ts';
-import { ATTR_OUT_BYTES, ENTRY_OUT_BYTES, FOPEN_KEEP_CACHE, OPEN_OUT_BYTES, OUT_HEADER_BYTES, STATFS_OUT_BYTES, STATX_MASK, STATX_OUT_BYTES } from './protocol.ts';
+import { ATTR_OUT_BYTES, ENTRY_OUT_BYTES, FOPEN_KEEP_CACHE, LK_OUT_BYTES, OPEN_OUT_BYTES, OUT_HEADER_BYTES, STATFS_OUT_BYTES, STATX_MASK, STATX_OUT_BYTES } from './protocol.ts';
 
 const TWO_32 = 0x1_0000_0000;
 const BODY = OUT_HEADER_BYTES;
@@ -24,12 +24,15 @@ export interface CacheTimes {
 export class Reply {
   readonly #own = Buffer.alloc(HEAD_BYTES);
   readonly #times: CacheTimes;
+  readonly #newHandle: (() => bigint) | undefined;
   head: Buffer = this.#own;
   headBytes = BODY;
   pieces: Pieces = NO_PIECES;
 
-  constructor(times: CacheTimes) {
+  /** `newHandle` names each file that is opened; absent: files have no names. */
+  constructor(times: CacheTimes, newHandle?: () => bigint) {
     this.#times = times;
+    this.#newHandle = newHandle;
   }
 
   /** Empties it: a reply of a header only. */
@@ -62,13 +65,33 @@ export class Reply {
     this.headBytes = BODY + ENTRY_OUT_BYTES;
   }
 
-  /** entry_out and open_out. File handles carry nothing, so it is 0. */
+  /** entry_out and open_out. */
   createdEntry(attributes: Attributes): void {
     this.entry(attributes);
+    this.#open(this.#newHandle?.());
+  }
+
+  opened(handle: bigint): void {
+    this.#open(handle);
+  }
+
+  /** open_out. The handle tells locks whose open file they end with; where the kernel keeps them it is 0. */
+  #open(handle: bigint | undefined): void {
     const at = this.headBytes;
     this.head.fill(0, at, at + OPEN_OUT_BYTES);
+    if (handle !== undefined) this.head.writeBigUInt64LE(handle, at);
     this.head.writeUInt32LE(FOPEN_KEEP_CACHE, at + 8);
     this.headBytes = at + OPEN_OUT_BYTES;
+  }
+
+  /** lk_out: one fuse_file_lock. */
+  lock(lock: { readonly first: bigint; readonly last: bigint; readonly type: number; readonly pid: number }): void {
+    const { head } = this;
+    head.writeBigUInt64LE(lock.first, BODY);
+    head.writeBigUInt64LE(lock.last, BODY + 8);
+    head.writeUInt32LE(lock.type, BODY + 16);
+    head.writeUInt32LE(lock.pid, BODY + 20);
+    this.headBytes = BODY + LK_OUT_BYTES;
   }
 
   attributes(attributes: Attributes): void {

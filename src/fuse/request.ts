@@ -31,6 +31,12 @@ export class FuseRequest {
     this.inode = this.u64(IN_HEADER.nodeid) as InodeNumber;
   }
 
+  /** Keeps what answering needs, and lets go of the bytes: the device may have them back before the answer. */
+  detach(): void {
+    this.caller();
+    this.bytes = NO_BYTES;
+  }
+
   end(): void {
     this.bytes = NO_BYTES;
     this.#caller = undefined;
@@ -43,6 +49,11 @@ export class FuseRequest {
   /** Exact below 2^53; above it is rounded, which stays above every limit of a file. */
   u64(at: number): number {
     return this.bytes.readUInt32LE(at) + this.bytes.readUInt32LE(at + 4) * TWO_32;
+  }
+
+  /** Exact where all 64 bits count: for locks. */
+  big(at: number): bigint {
+    return this.bytes.readBigUInt64LE(at);
   }
 
   node(at: number): InodeNumber {

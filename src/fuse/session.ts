@@ -2,6 +2,7 @@
 import { assert } from '../base/assert.ts';
 import { FsError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import type { LockEngine } from '../locks/lock-engine.ts';
 import type { FileSystem, Pieces } from '../vfs/filesystem.ts';
 import { errnoOf } from './errno.ts';
 import { FailureLog } from './failure-log.ts';
@@ -28,7 +29,9 @@ export interface FuseSessionOptions {
   /** Default: a day for everything. On one machine the kernel sees every change, so what it remembers stays true. */
   readonly times?: Partial<CacheTimes>;
   /** Default: all. */
-  readonly features?: Features;
+  readonly features?: Omit<Features, 'locks'>;
+  /** Keeps the locks of programs. Absent: the kernel does. The same for all sessions of a mount. */
+  readonly locks?: LockEngine | undefined;
   /** What `export` of a former session of this mount returned: the kernel will not send INIT again. */
   readonly resume?: string | undefined;
   /** The kernel's INIT has been answered, or requests show that a former process answered it. */
@@ -50,21 +53,25 @@ export class FuseSession {
   readonly #reply: Reply;
   readonly #context: OperationContext;
   #negotiated: Negotiated | undefined;
-  /** Requests whose handler has not settled, which are those that an INTERRUPT can reach. */
-  readonly #waiting = new Set<FuseRequest>();
+  /** Requests whose handler has not settled, by `unique` without the mark of a second sending: an INTERRUPT can reach them. */
+  readonly #waiting = new Map<number, FuseRequest>();
+  /** Of those, the ones that wait for other programs. */
+  #patientCount = 0;
   readonly #idle: FuseRequest[] = [];
 
   constructor(fs: FileSystem, options: FuseSessionOptions, transport: Transport) {
     this.#transport = transport;
     this.#options = options;
     this.#log = new FailureLog(options.logger);
-    this.#features = options.features ?? { posixAcl: true };
+    const { locks } = options;
+    this.#features = { posixAcl: true, ...options.features, locks: locks !== undefined };
     const times: CacheTimes = { entrySeconds: DAY_SECONDS, attributeSeconds: DAY_SECONDS, negativeSeconds: DAY_SECONDS, ...options.times };
-    this.#reply = new Reply(times);
+    this.#reply = new Reply(times, locks === undefined ? undefined : () => locks.newHandle());
     if (options.resume !== undefined) this.#negotiated = importNegotiated(options.resume);
     const session = this;
     this.#context = {
       fs,
+      locks,
       times,
       negotiate: (request) => (session.#negotiated = negotiate(request, session.#features)),
       get negotiated() {
@@ -80,9 +87,9 @@ export class FuseSession {
     return this.#negotiated === undefined ? undefined : exportNegotiated(this.#negotiated);
   }
 
-  /** Requests that are being worked on. */
+  /** Requests that are being worked on. Those that wait for other programs are not: the kernel sends them to a successor. */
   get waitingCount(): number {
-    return this.#waiting.size;
+    return this.#waiting.size - this.#patientCount;
   }
 
   /**
@@ -108,7 +115,13 @@ export class FuseSession {
       this.#recycle(request);
       return 'done';
     }
-    if (result instanceof Promise) return this.#wait(request, operation, result);
+    if (result instanceof Promise) {
+      if (operation.waitsForPrograms !== true) return this.#wait(request, operation, result);
+      request.detach();
+      this.#patientCount++;
+      void this.#wait(request, operation, result).then(() => { this.#patientCount--; });
+      return 'done';
+    }
     this.#answer(request, operation, result);
     this.#recycle(request);
     return 'done';
@@ -122,15 +135,16 @@ export class FuseSession {
   }
 
   #wait(request: FuseRequest, operation: Operation, result: Promise<unknown>): Promise<void> {
-    this.#waiting.add(request);
+    const key = requestKey(request.uniqueLo, request.uniqueHi);
+    this.#waiting.set(key, request);
     return result.then(
       (value) => {
-        this.#waiting.delete(request);
+        this.#waiting.delete(key);
         this.#answer(request, operation, value);
         this.#recycle(request);
       },
       (error: unknown) => {
-        this.#waiting.delete(request);
+        this.#waiting.delete(key);
         this.#fail(request, operation, error);
         this.#recycle(request);
       },
@@ -175,11 +189,13 @@ export class FuseSession {
   }
 
   #interrupt(uniqueLo: number, uniqueHi: number): void {
-    for (const request of this.#waiting) {
-      // The same request with and without the mark of a second sending.
-      if (request.uniqueLo === uniqueLo && ((request.uniqueHi ^ uniqueHi) & ~UNIQUE_RESENT_HI) === 0) request.interrupt();
-    }
+    this.#waiting.get(requestKey(uniqueLo, uniqueHi))?.interrupt();
   }
+}
+
+/** Exact: the kernel counts requests, and not to 2^53. The same with and without the mark of a second sending. */
+function requestKey(uniqueLo: number, uniqueHi: number): number {
+  return ((uniqueHi & ~UNIQUE_RESENT_HI) >>> 0) * 0x1_0000_0000 + uniqueLo;
 }
 
 /** What holds for every request before its row decodes it. */

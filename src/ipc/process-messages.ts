@@ -47,6 +47,7 @@ export interface DriverStart {
   readonly accessTime: 'relatime' | 'noatime';
   /** Whether to ask the kernel to check ACLs. */
   readonly posixAcl: boolean;
+  readonly locks: 'kernel' | 'sdfs';
   /** What the first driver negotiated with the kernel (opaque, from DriverToKeeper 'session'); absent at first mount. */
   readonly session?: string | undefined;
   readonly log: ProcessLogOptions;
@@ -84,6 +85,8 @@ export interface DriverStatus {
   readonly pendingBytes: number;
   /** Blocks known to have fewer good copies than R. */
   readonly degradedBlocks: number;
+  /** Advisory locks; absent where the kernel keeps them. */
+  readonly locks?: { readonly held: number; readonly waiting: number } | undefined;
   /** By worker id. */
   readonly disks: readonly DriverDiskStatus[];
 }

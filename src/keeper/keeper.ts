@@ -333,7 +333,7 @@ export class Keeper implements ControlHandler {
     return {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
-      fuseFd: DRIVER_FUSE_FD, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, posixAcl: mount.posixAcl, log,
+      fuseFd: DRIVER_FUSE_FD, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, posixAcl: mount.posixAcl, locks: mount.locks, log,
       session: this.#session,
     };
   }

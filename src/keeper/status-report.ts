@@ -35,6 +35,7 @@ export function statusReport(input: StatusInput): StatusReport {
     inodes: driverStatus?.inodes ?? null,
     pendingBytes: driverStatus?.pendingBytes ?? null,
     degradedBlocks: driverStatus?.degradedBlocks ?? null,
+    locks: driverStatus?.locks ?? null,
     processes: [
       { role: 'keeper', worker: null, pid: process.pid, state: keeperState(input.mount.state), restarts: 0, reason: null },
       childReport('driver', null, input.driver),
@@ -49,7 +50,7 @@ export function statusReport(input: StatusInput): StatusReport {
 export function unmountedReport(description: VolumeDescription, volumeDirectory: string, problem: string): StatusReport {
   return {
     version: 1, volume: volumeReport(description, volumeDirectory), mount: null, health: 'notMounted', problems: [problem],
-    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, processes: [],
+    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, locks: null, processes: [],
     disks: description.disks.map((disk) => diskReport(disk, 'stopped', undefined)),
     sharedDevices: [],
   };

@@ -12,6 +12,8 @@ export interface MountOptions {
   readonly accessTime: 'relatime' | 'noatime';
   /** ACLs are checked and can be set. Without, the kernel asks for none, and those that are kept have no effect on access. */
   readonly posixAcl: boolean;
+  /** Who keeps flock and fcntl locks: the kernel, right on one machine and free, or sdfs itself. */
+  readonly locks: 'kernel' | 'sdfs';
   /** First column of `df` and /proc/mounts. */
   readonly fsname: string;
   /** The part behind `fuse.` in the type. */
@@ -21,7 +23,7 @@ export interface MountOptions {
 }
 
 export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
-  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', posixAcl: true, fsname: 'sdfs', subtype: 'sdfs',
+  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', posixAcl: true, locks: 'kernel', fsname: 'sdfs', subtype: 'sdfs',
 };
 
 /** <linux/mount.h> */
@@ -47,6 +49,7 @@ const FLAGS: ReadonlyMap<string, Partial<MountOptions>> = new Map<string, Partia
 const VALUES: ReadonlyMap<string, (value: string) => Partial<MountOptions>> = new Map<string, (value: string) => Partial<MountOptions>>([
   ['fsname', (value) => ({ fsname: value })],
   ['subtype', (value) => ({ subtype: subtype(value) })],
+  ['locks', (value) => ({ locks: locks(value) })],
   ['max_read', (value) => ({ maxReadBytes: maxRead(value) })],
 ]);
 
@@ -84,6 +87,11 @@ function maxRead(value: string): number {
   const bytes = Number(value);
   if (!/^\d+$/.test(value) || bytes < 4096 || bytes > 0x7fff_ffff) throw usage(`mount option "max_read" wants a number of bytes from 4096 on, not "${value}"`);
   return bytes;
+}
+
+function locks(value: string): 'kernel' | 'sdfs' {
+  if (value !== 'kernel' && value !== 'sdfs') throw usage(`mount option "locks" wants "kernel" or "sdfs", not "${value}"`);
+  return value;
 }
 
 function usage(message: string): UserError {

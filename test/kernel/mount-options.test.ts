@@ -10,18 +10,18 @@ describe('mount options', () => {
   });
 
   it('are all understood', () => {
-    expect(parseMountOptions('ro,allow_other,noatime,nosuid,nodev,noexec,noacl,fsname=a=b,subtype=x.y,max_read=65536')).toEqual({
-      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', posixAcl: false, fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
+    expect(parseMountOptions('ro,allow_other,noatime,nosuid,nodev,noexec,noacl,fsname=a=b,subtype=x.y,max_read=65536,locks=sdfs')).toEqual({
+      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', posixAcl: false, locks: 'sdfs', fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
     });
   });
 
   it('are taken back by later ones', () => {
-    expect(parseMountOptions('ro,rw,noatime,relatime,nosuid,suid,nodev,dev,noexec,exec,noacl,acl')).toEqual(DEFAULT_MOUNT_OPTIONS);
+    expect(parseMountOptions('ro,rw,noatime,relatime,nosuid,suid,nodev,dev,noexec,exec,noacl,acl,locks=sdfs,locks=kernel')).toEqual(DEFAULT_MOUNT_OPTIONS);
   });
 
   it.each([
     ['colour=red', 'unknown mount option "colour"'], ['ro=1', 'takes no value'], ['fsname', 'wants a value'], ['max_read=12', 'from 4096 on'],
-    ['max_read=64k', 'from 4096 on'], ['subtype=a b', 'wants letters'],
+    ['max_read=64k', 'from 4096 on'], ['subtype=a b', 'wants letters'], ['locks=mine', 'wants "kernel" or "sdfs"'],
   ])('refuse %s and say why', (text, message) => {
     expect(() => parseMountOptions(text)).toThrow(UserError);
     expect(() => parseMountOptions(text)).toThrow(message);
