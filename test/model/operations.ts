@@ -3,7 +3,8 @@ import { constants } from 'node:fs';
 import { chmod, copyFile, link, mkdir, open, readdir, rename, rmdir, symlink, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { mustRun } from '../support/programs.ts';
+import type { Calls } from './calls.ts';
+import { RangeOperations } from './range-operations.ts';
 import type { ModelFile, ReferenceFileSystem } from './reference-file-system.ts';
 
 const NAMES = ['a', 'b', 'c', 'd', 'e', `long-${'n'.repeat(250)}`];
@@ -50,12 +51,14 @@ export class Operations {
   readonly #model: ReferenceFileSystem;
   readonly #directory: string;
   readonly #random: Random;
+  readonly #ranges: RangeOperations;
   #held: Held | undefined;
 
-  constructor(model: ReferenceFileSystem, directory: string, random: Random) {
+  constructor(model: ReferenceFileSystem, directory: string, random: Random, calls: Calls) {
     this.#model = model;
     this.#directory = directory;
     this.#random = random;
+    this.#ranges = new RangeOperations({ model, random, calls, file: () => this.#file(), on: (path) => this.#on(path), size: () => this.#size() });
   }
 
   next(): Step {
@@ -63,7 +66,8 @@ export class Operations {
       [14, () => this.#create()], [20, () => this.#write()], [8, () => this.#append()], [8, () => this.#truncate()],
       [10, () => this.#rename()], [5, () => this.#link()], [8, () => this.#unlink()], [6, () => this.#makeDirectory()],
       [4, () => this.#removeDirectory()], [3, () => this.#symlink()], [8, () => this.#read()], [4, () => this.#list()],
-      [2, () => this.#punch()], [4, () => this.#copy()], [2, () => this.#chmod()], [6, () => this.#hold()],
+      [8, () => this.#ranges.fallocate()], [5, () => this.#ranges.copyRange()], [5, () => this.#ranges.map()], [4, () => this.#ranges.direct()],
+      [2, () => this.#ranges.appends()], [4, () => this.#copy()], [2, () => this.#chmod()], [6, () => this.#hold()],
     ];
     let die = this.#random.below(choices.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, make] of choices) {
@@ -202,19 +206,6 @@ export class Operations {
       text: `list ${path || 'the root'}`,
       onModel: () => (node.kind === 'directory' ? [...node.entries.keys()].toSorted().join(' ') : ''),
       onDisk: async () => (await readdir(this.#on(path))).toSorted().join(' '),
-    };
-  }
-
-  #punch(): Step {
-    const path = this.#file();
-    const [offset, bytes] = [this.#size(), this.#size() + 1];
-    return {
-      text: `punch ${bytes} bytes out of ${path} at ${offset}`,
-      onModel: () => this.#model.punch(this.#model.open(path), offset, bytes),
-      onDisk: async () => {
-        await this.#withFile(path, constants.O_RDWR, async () => {});
-        await mustRun('fallocate', ['--punch-hole', '--offset', String(offset), '--length', String(bytes), this.#on(path)]);
-      },
     };
   }
 

@@ -1,7 +1,8 @@
 // Random operations from a printed seed, on a mount and on the reference, compared after every step and by two walks.
 import { mkdir } from 'node:fs/promises';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { describeOnMount } from '../support/mount.ts';
+import { Calls } from './calls.ts';
 import { Operations, Random } from './operations.ts';
 import type { Step } from './operations.ts';
 import { ReferenceFileSystem } from './reference-file-system.ts';
@@ -33,7 +34,12 @@ describeOnMount('random operations', {}, (mount) => {
     const root = mount().path('tree');
     await mkdir(root, { mode: 0o755 });
     const model = new ReferenceFileSystem();
-    const operations = new Operations(model, root, new Random(SEED));
+    const calls = new Calls();
+    const operations = new Operations(model, root, new Random(SEED), calls);
+    onTestFinished(async () => {
+      await operations.end();
+      await calls.end();
+    });
     const history: string[] = [];
     for (let count = 1; count <= STEPS; count++) {
       const step = operations.next();
