@@ -46,6 +46,11 @@ export class KvBlockEngine implements BlockEngine {
     });
   }
 
+  /** For the background work on it. */
+  get store(): ReplicatedBlockStore {
+    return this.#store;
+  }
+
   put(id: BlockId, data: readonly Uint8Array[]): Promise<void> {
     return this.#store.put({ id, checksums: blockChecksums(id, data), data });
   }
@@ -63,8 +68,10 @@ export class KvBlockEngine implements BlockEngine {
     return [start === 0 && bytes === data.length ? data : data.subarray(start, start + bytes)];
   }
 
-  delete(ids: readonly BlockId[]): Promise<boolean> {
-    return this.#store.delete(ids);
+  /** Always true: a disk that is away is swept when it is back (kv/reconciler.ts). */
+  async delete(ids: readonly BlockId[]): Promise<boolean> {
+    await this.#store.delete(ids);
+    return true;
   }
 
   sync(): Promise<void> {

@@ -3,9 +3,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { EXIT_CODES_HELP, reportFailure } from './failure.ts';
+import { registerGc } from './gc.ts';
 import { registerInfo } from './info.ts';
 import { registerInit } from './init.ts';
 import { registerMount } from './mount.ts';
+import { registerScrub } from './scrub.ts';
 import { registerStatus } from './status.ts';
 import { registerSync } from './sync.ts';
 import { print } from './terminal.ts';
@@ -32,7 +34,7 @@ function createProgram(): Command {
     .addHelpText('after', EXIT_CODES_HELP)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'sdfs: ').replaceAll('\n', ' ')}; see --help\n`) });
-  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerUpgrade]) register(program);
+  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerUpgrade]) register(program);
   program.command('version').summary('print the version').description('Print the version.').action(() => print(version()));
   return program;
 }

@@ -4,13 +4,14 @@
 //   POST /v1/sync              {}             when all acknowledged changes are on R disks
 //   POST /v1/umount            UnmountResult  body: { "mode": "clean" | "lazy" | "force" }
 //   GET  /v1/info?inode=N      DriverFileInfo
+//   POST /v1/upkeep            UpkeepAnswer   body: UpkeepQuestion
 //   POST /v1/upgrade           {}             body: ChildModules, absolute paths; when the new code serves
 //
 // An error is an HTTP status above 399 with the body { "error": { "message", "exitCode" } } (ErrorBody).
 import type { ExitCode } from '../base/errors.ts';
-import type { DriverFileInfo, DriverStatus } from '../ipc/process-messages.ts';
+import type { DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
 
-export type { DriverFileInfo, DriverStatus };
+export type { DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion };
 
 export const UNMOUNT_MODES = ['clean', 'lazy', 'force'] as const;
 /** clean: flush, unmount, fail when busy. lazy: detach now, end with the last user. force: end now, in any state. */
@@ -49,6 +50,8 @@ export interface StatusReport {
   readonly degradedBlocks: number | null;
   /** Advisory locks (flock, fcntl) with the mount option locks=sdfs; null where the kernel keeps them. */
   readonly locks: { readonly held: number; readonly waiting: number } | null;
+  /** What goes on in the background to keep the copies whole. */
+  readonly upkeep: DriverUpkeep | null;
   readonly processes: readonly ProcessReport[];
   readonly disks: readonly DiskReport[];
   /** Groups of disks (worker ids) that lie on one device: they share its capacity and die together. */
@@ -94,5 +97,6 @@ export interface ControlHandler {
   sync(): Promise<void>;
   unmount(mode: UnmountMode): Promise<UnmountResult>;
   info(inode: number): Promise<DriverFileInfo>;
+  upkeep(question: UpkeepQuestion): Promise<UpkeepAnswer>;
   upgrade(modules: ChildModules): Promise<void>;
 }

@@ -8,7 +8,7 @@ import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { UNMOUNT_MODES } from './api.ts';
-import type { ControlHandler, ErrorBody, UnmountMode } from './api.ts';
+import type { ControlHandler, ErrorBody, UnmountMode, UpkeepQuestion } from './api.ts';
 
 /** HTTP status for an exit code; the client reads the exit code, other programs the status. */
 function httpStatus(exitCode: ExitCode): 400 | 404 | 409 | 500 {
@@ -40,6 +40,20 @@ function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   throw new UserError(`the request is not as expected: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? ''}`, EXIT.usage);
 }
 
+const questionSchema: z.ZodType<UpkeepQuestion> = z.discriminatedUnion('ask', [
+  z.object({ ask: z.literal('status') }),
+  z.object({ ask: z.literal('gc'), dryRun: z.boolean() }),
+  z.object({ ask: z.literal('result'), ticket: z.int() }),
+  z.object({ ask: z.literal('scrub'), rate: z.int().min(1).optional() }),
+  z.object({ ask: z.literal('damaged') }),
+]);
+
+function parseQuestion(body: unknown): UpkeepQuestion {
+  const parsed = questionSchema.safeParse(body);
+  if (!parsed.success) throw new UserError(`that is no question about upkeep: ${z.prettifyError(parsed.error)}`, EXIT.usage);
+  return parsed.data;
+}
+
 /** The routes alone, for tests without a socket. */
 export function createControlApp(handler: ControlHandler, log: Logger): Hono {
   const app = new Hono();
@@ -54,6 +68,7 @@ export function createControlApp(handler: ControlHandler, log: Logger): Hono {
     await handler.upgrade(parse(modulesSchema, await context.req.json().catch(() => undefined)));
     return context.json({});
   });
+  app.post('/v1/upkeep', async (context) => context.json(await handler.upkeep(parseQuestion(await context.req.json().catch(() => undefined)))));
   app.notFound((context) => context.json({ error: { message: `no such call: ${context.req.method} ${context.req.path}`, exitCode: EXIT.unsupported } } satisfies ErrorBody, 404));
   app.onError((error, context) => {
     const exitCode = error instanceof UserError ? error.exitCode : EXIT.failure;

@@ -7,7 +7,7 @@ import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { invalidateInodeNotification } from '../fuse/notifications.ts';
 import { FuseSession } from '../fuse/session.ts';
-import type { DriverStart, DriverToKeeper } from '../ipc/process-messages.ts';
+import type { DriverStart, DriverToKeeper, UpkeepQuestion } from '../ipc/process-messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
 import { LIMITS } from '../base/limits.ts';
 import { FuseDevice } from '../kernel/device.ts';
@@ -30,6 +30,7 @@ import { Durability } from '../vfs/durability.ts';
 import { LocalFileSystem } from '../vfs/local-filesystem.ts';
 import { Orphans } from '../vfs/orphans.ts';
 import { PendingBlocks } from '../vfs/pending.ts';
+import { DriverBlockUpkeep } from './block-upkeep.ts';
 import type { DatabaseTrust } from './database-trust.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { fileInfo, status } from './queries.ts';
@@ -37,6 +38,8 @@ import { waitsForOpenFileLock } from './open-file-locks.ts';
 import { logSource, openMetadata } from './recovery.ts';
 
 const UMOUNT_TIMEOUT_MS = 5_000;
+/** A step of the background work waits for a worker at most. */
+const UPKEEP_END_MS = LIMITS.workerTimeoutMs + 2_000;
 /** How long requests in work may take to end when the mount is gone. */
 const REQUESTS_END_MS = 5_000;
 
@@ -59,6 +62,7 @@ export class Driver {
   readonly #callbacks: DriverCallbacks;
   readonly #pool: WorkerPool;
   readonly #blocks: KvBlockEngine;
+  readonly #upkeep: DriverBlockUpkeep;
   readonly #context: VfsContext;
   readonly #engine: LmdbEngine;
   readonly #trust: DatabaseTrust;
@@ -70,12 +74,13 @@ export class Driver {
   readonly #locks: LockEngine | undefined;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem; locks: LockEngine | undefined }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; upkeep: DriverBlockUpkeep; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem; locks: LockEngine | undefined }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#pool = parts.pool;
     this.#replicas = parts.replicas;
     this.#blocks = parts.blocks;
+    this.#upkeep = parts.upkeep;
     this.#context = parts.context;
     this.#engine = parts.engine;
     this.#trust = parts.trust;
@@ -110,6 +115,7 @@ export class Driver {
       this.#orphanTimer = setTimeout(() => parts.context.orphans.askAboutAll(), ORPHANS_AFTER_TAKEOVER_MS).unref();
     }
     parts.context.durability.start();
+    if (!parts.start.readOnly) parts.upkeep.upkeep.start();
   }
 
   /** Recovers the metadata, serves the mount. UserError where starting again would not help. */
@@ -159,13 +165,15 @@ export class Driver {
     const locks = start.locks === 'sdfs' ? new MachineLocks({ store: lockRows(engine, start.mountEpoch), epoch: start.epoch, waitsForOpenFile: waitsForOpenFileLock }) : undefined;
     const orphans = fs.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, locks: locks?.counts.held, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
-    return new Driver({ start, callbacks, pool, replicas, blocks, context, engine, trust, fs, locks });
+    const upkeep = new DriverBlockUpkeep({ engine, pending, allocator, durability, pool, blocks, copies: description.copies, logger });
+    return new Driver({ start, callbacks, pool, replicas, blocks, upkeep, context, engine, trust, fs, locks });
   }
 
   async query(name: string, argument: unknown): Promise<unknown> {
     switch (name) {
       case 'sync': return this.#context.durability.sync();
-      case 'status': return status({ pool: this.#pool, blocks: this.#blocks, context: this.#context, locks: this.#locks });
+      case 'status': return status({ pool: this.#pool, blocks: this.#blocks, context: this.#context, locks: this.#locks, upkeep: this.#upkeep.report() });
+      case 'upkeep': return this.#upkeep.answer(argument as UpkeepQuestion);
       case 'info': return fileInfo({ pool: this.#pool, context: this.#context }, (argument as { inode: number }).inode);
       default: throw new UserError(`the driver knows no query "${name}"`, EXIT.usage);
     }
@@ -193,7 +201,7 @@ export class Driver {
     if (this.#state !== 'serving') return;
     const { logger } = this.#callbacks;
     // Before programs have to wait, so that they wait for less.
-    await within(HAND_OVER_SYNC_MS, this.#context.durability.sync()).catch((error: unknown) => logger.warn({ err: error }, 'handing over without a sync'));
+    await within('the sync before a handover', HAND_OVER_SYNC_MS, this.#context.durability.sync()).catch((error: unknown) => logger.warn({ err: error }, 'handing over without a sync'));
     await this.#answerAll();
     this.#engine.commitBatch();
     logger.info({ sequence: this.#engine.lastSequence, unanswered: this.#session.waitingCount }, 'driver hands over');
@@ -205,7 +213,9 @@ export class Driver {
     clearTimeout(this.#orphanTimer);
     this.#context.orphans.end();
     this.#device.stop();
+    const upkeepEnded = within('the end of the background work on blocks', UPKEEP_END_MS, this.#upkeep.upkeep.stop());
     for (let waited = 0; this.#session.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
+    await upkeepEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'background work is left behind; the next driver begins it again'));
   }
 
   /** Everything power-proof on the workers, the database closed cleanly. */
@@ -222,10 +232,10 @@ export class Driver {
   }
 }
 
-async function within(timeoutMs: number, work: Promise<void>): Promise<void> {
+async function within(what: string, timeoutMs: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new TimeoutError('the sync before a handover', timeoutMs)), timeoutMs);
+    timer = setTimeout(() => reject(new TimeoutError(what, timeoutMs)), timeoutMs);
   });
   await Promise.race([work, expired]).finally(() => clearTimeout(timer));
 }

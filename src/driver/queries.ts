@@ -2,21 +2,22 @@
 import type { KvBlockEngine } from '../blocks/kv-engine.ts';
 import { formatBlockId } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
-import type { DriverExtentInfo, DriverFileInfo, DriverStatus } from '../ipc/process-messages.ts';
+import type { DriverExtentInfo, DriverFileInfo, DriverStatus, DriverUpkeep } from '../ipc/process-messages.ts';
 import type { LockEngine } from '../locks/lock-engine.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import { mappings } from '../metadata/extents.ts';
 import { getInode, isRegular } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
 
-export function status(parts: { pool: WorkerPool; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined }): DriverStatus {
-  const { blocks, context } = parts;
+export function status(parts: { pool: WorkerPool; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep }): DriverStatus {
+  const { blocks, context, upkeep } = parts;
   const { totalBytes, availableBytes, details } = blocks.statistics();
   return {
     capacity: { totalBytes, availableBytes: Math.max(0, availableBytes - context.pending.bytes) },
     inodes: context.engine.inodeCount,
     pendingBytes: context.durability.lag.pendingBytes,
-    degradedBlocks: details.counters.degraded,
+    degradedBlocks: upkeep.reconcile.endangeredBlocks,
+    upkeep,
     locks: parts.locks?.counts,
     disks: details.disks.map(({ worker, state, statistics }) => ({ worker, connected: state === 'ready', statistics })),
   };

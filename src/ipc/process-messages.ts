@@ -55,7 +55,7 @@ export interface DriverStart {
 
 export type KeeperToDriver =
   | DriverStart
-  /** Answered by 'reply' with the same id. `query` names: 'status', 'sync', 'info' (argument: { inode }). */
+  /** Answered by 'reply' with the same id. `query` names: 'status', 'sync', 'info' (argument: { inode }), 'upkeep' (UpkeepQuestion). */
   | { readonly type: 'query'; readonly id: number; readonly query: string; readonly argument?: unknown }
   /** Finish what is in hand and end with HANDED_OVER: a successor takes the living mount over. */
   | { readonly type: 'handOver' }
@@ -87,8 +87,94 @@ export interface DriverStatus {
   readonly degradedBlocks: number;
   /** Advisory locks; absent where the kernel keeps them. */
   readonly locks?: { readonly held: number; readonly waiting: number } | undefined;
+  /** A driver of another version than the keeper may not say it. */
+  readonly upkeep?: DriverUpkeep | undefined;
   /** By worker id. */
   readonly disks: readonly DriverDiskStatus[];
+}
+
+/** What goes on in the background to keep R copies of every block. Times in ISO 8601, durations in ms. */
+export interface DriverUpkeep {
+  readonly reconcile: {
+    readonly state: 'idle' | 'waiting' | 'running';
+    readonly reason: string | null;
+    readonly phase: 'counting' | 'copying' | 'tidying' | null;
+    /** Blocks or copies of the phase that runs. */
+    readonly progress: { readonly done: number; readonly total: number; readonly etaMs: number } | null;
+    /** Blocks with fewer than R good copies, and those of them without any. */
+    readonly endangeredBlocks: number;
+    readonly unreadableBlocks: number;
+    /** Disks that may lack something that they should have. */
+    readonly incompleteDisks: readonly WorkerId[];
+    readonly last: DriverUpkeepRun | null;
+  };
+  readonly scrub: {
+    readonly state: 'idle' | 'waiting' | 'running';
+    /** Part that is done, from 0 to 1. */
+    readonly fraction: number | null;
+    /** When the next one begins by itself. */
+    readonly next: string;
+    readonly current: (DriverScrubCounts & { readonly started: string }) | null;
+    readonly last: (DriverScrubCounts & { readonly started: string; readonly ended: string }) | null;
+  };
+}
+
+/** One look over all blocks, with what was found and done. */
+export interface DriverUpkeepRun {
+  readonly run: number;
+  readonly reason: string;
+  readonly complete: boolean;
+  readonly dryRun: boolean;
+  /** Garbage was left alone, since a disk is away. */
+  readonly garbageWaits: boolean;
+  readonly tookMs: number;
+  readonly ended: string;
+  readonly blocks: number;
+  readonly bytes: number;
+  readonly unreadableBlocks: number;
+  readonly misplaced: number;
+  readonly endangered: number;
+  readonly copiedCopies: number;
+  readonly copiedBytes: number;
+  readonly droppedCopies: number;
+  readonly garbageCopies: number;
+  readonly garbageBytes: number;
+  readonly deletedCopies: number;
+  readonly deletedBytes: number;
+  readonly verifiedCopies: number;
+  readonly verifiedBytes: number;
+  readonly damagedCopies: number;
+  readonly missedCopies: number;
+}
+
+export interface DriverScrubCounts {
+  readonly blocks: number;
+  readonly verifiedCopies: number;
+  readonly verifiedBytes: number;
+  readonly damagedCopies: number;
+  readonly missingCopies: number;
+  readonly repairedCopies: number;
+  readonly unreadableBlocks: number;
+}
+
+/** Argument of the query 'upkeep'. */
+export type UpkeepQuestion =
+  | { readonly ask: 'status' }
+  /** Begins a look over all blocks; with `dryRun` it only counts. */
+  | { readonly ask: 'gc'; readonly dryRun: boolean }
+  | { readonly ask: 'result'; readonly ticket: number }
+  /** `rate`: bytes a second. */
+  | { readonly ask: 'scrub'; readonly rate?: number | undefined }
+  /** The files that need blocks of which no good copy is left. */
+  | { readonly ask: 'damaged' };
+
+/** Value of the reply to the query 'upkeep'. */
+export interface UpkeepAnswer {
+  readonly upkeep?: DriverUpkeep;
+  readonly ticket?: number;
+  /** Of the run that was asked for, when it has ended. */
+  readonly run?: DriverUpkeepRun;
+  readonly damaged?: { readonly blocks: readonly string[]; readonly files: readonly { readonly inode: number; readonly paths: readonly string[]; readonly ranges: readonly { readonly offset: number; readonly bytes: number }[] }[] };
 }
 
 export interface DriverDiskStatus {

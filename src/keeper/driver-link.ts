@@ -1,7 +1,7 @@
 // Questions from the keeper to its driver over the fork channel: each is answered, or fails within a bound.
 import { ChannelClosedError, TimeoutError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { DriverFileInfo, DriverStatus, DriverToKeeper, KeeperToDriver } from '../ipc/process-messages.ts';
+import type { DriverFileInfo, DriverStatus, DriverToKeeper, KeeperToDriver, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
 
 interface Pending {
   readonly query: string;
@@ -35,6 +35,11 @@ export class DriverLink {
 
   async info(inode: number): Promise<DriverFileInfo> {
     return (await this.#ask('info', LIMITS.controlSyncMs, { inode })) as DriverFileInfo;
+  }
+
+  /** 'damaged' looks over the whole metadata. */
+  async upkeep(question: UpkeepQuestion): Promise<UpkeepAnswer> {
+    return (await this.#ask('upkeep', question.ask === 'damaged' ? LIMITS.controlSyncMs : LIMITS.controlCallMs, question)) as UpkeepAnswer;
   }
 
   take(reply: Reply): void {

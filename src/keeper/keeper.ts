@@ -10,7 +10,7 @@ import type { ExitCode } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
-import type { ControlHandler, DriverFileInfo, MountState, StatusReport, UnmountMode, UnmountResult } from '../control/api.ts';
+import type { ControlHandler, DriverFileInfo, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from '../control/api.ts';
 import { identifyProcess, isAlive, waitForEnd } from '../control/process-identity.ts';
 import { RuntimeDirectory, listRunningMounts } from '../control/running-mounts.ts';
 import { ControlServer } from '../control/server.ts';
@@ -180,6 +180,10 @@ export class Keeper implements ControlHandler {
 
   async info(inode: number): Promise<DriverFileInfo> {
     return this.#crew.askDriver('the question', LIMITS.controlCallMs, (link) => link.info(inode));
+  }
+
+  async upkeep(question: UpkeepQuestion): Promise<UpkeepAnswer> {
+    return this.#crew.askDriver('the question', LIMITS.controlCallMs, (link) => link.upkeep(question));
   }
 
   async upgrade(modules: ChildModules): Promise<void> {

@@ -36,6 +36,7 @@ export function statusReport(input: StatusInput): StatusReport {
     pendingBytes: driverStatus?.pendingBytes ?? null,
     degradedBlocks: driverStatus?.degradedBlocks ?? null,
     locks: driverStatus?.locks ?? null,
+    upkeep: driverStatus?.upkeep ?? null,
     processes: [
       { role: 'keeper', worker: null, pid: process.pid, state: keeperState(input.mount.state), restarts: 0, reason: null },
       childReport('driver', null, input.driver),
@@ -50,7 +51,7 @@ export function statusReport(input: StatusInput): StatusReport {
 export function unmountedReport(description: VolumeDescription, volumeDirectory: string, problem: string): StatusReport {
   return {
     version: 1, volume: volumeReport(description, volumeDirectory), mount: null, health: 'notMounted', problems: [problem],
-    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, locks: null, processes: [],
+    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, upkeep: null, locks: null, upkeep: null, processes: [],
     disks: description.disks.map((disk) => diskReport(disk, 'stopped', undefined)),
     sharedDevices: [],
   };
@@ -100,6 +101,8 @@ function findProblems(input: StatusInput): string[] {
   });
   const degraded = input.driverStatus?.degradedBlocks ?? 0;
   if (degraded > 0) problems.push(`${degraded} ${degraded === 1 ? 'block has' : 'blocks have'} fewer than ${input.description.copies} good copies`);
+  const unreadable = input.driverStatus?.upkeep?.reconcile.unreadableBlocks ?? 0;
+  if (unreadable > 0) problems.push(`${unreadable} ${unreadable === 1 ? 'block has' : 'blocks have'} no good copy on the disks that are there; "sdfs scrub --files" names the files`);
   return problems;
 }
 

@@ -2,7 +2,7 @@
 // version first.
 //
 //   key                                  value
-//   01 name                              bookkeeping: see BOOKKEEPING (u8 version, u64)
+//   01 name                              bookkeeping: see BOOKKEEPING (u8 version, u64; of the scrub u8 version, JSON)
 //   10 inode:8                           inode
 //        0 u8 version  1 u8 flags  4 u32 mode  8 u32 links  12 u32 uid  16 u32 gid  20 u32 device
 //        24 u64 size (bytes; entries of a directory)  32 u64 allocated bytes  40 u64 parent (directories)
@@ -38,7 +38,7 @@ const ROW_VERSION = 1;
 const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, extents: 0x30, reservation: 0x38, xattr: 0x40, linkTarget: 0x48, block: 0x50, orphan: 0x60, garbage: 0x70 } as const;
 
 /** Names of the bookkeeping rows. Leases are upper bounds: numbers below them may be in use, none above is. */
-export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch', lockMount: 'lock-mount' } as const;
+export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch', lockMount: 'lock-mount', scrub: 'scrub' } as const;
 
 export interface Inode {
   number: InodeNumber;
@@ -146,6 +146,9 @@ export const keys = {
 
 /** Half-open key ranges: [start, end). */
 export const ranges = {
+  allExtents: [Buffer.of(TYPE.extents), Buffer.of(TYPE.extents + 1)] as const,
+  allEntries: [Buffer.of(TYPE.entry), Buffer.of(TYPE.entry + 1)] as const,
+  entries: (parent: InodeNumber) => [keyOfNumber(TYPE.entry, parent), keyOfNumber(TYPE.entry, parent + 1)] as const,
   /** All blocks behind one. */
   blocksAfter: (after: BlockId | null) => [after === null ? Buffer.of(TYPE.block) : Buffer.concat([keyOfBlock(TYPE.block, after), Buffer.alloc(1)]), Buffer.of(TYPE.block + 1)] as const,
   orphans: [Buffer.of(TYPE.orphan), Buffer.of(TYPE.orphan + 1)] as const,

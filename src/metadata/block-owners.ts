@@ -1,0 +1,78 @@
+// Which files need some blocks, by their paths: a look over all extents and entries, in steps, for when it is asked for.
+import { blockKey } from '../base/ids.ts';
+import type { BlockId, InodeNumber } from '../base/ids.ts';
+import { ROOT_INODE } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Reader, Row } from './engine.ts';
+import { decodeEntry, decodeExtents, decodeInode, keys, nameOfKey, numberOfKey, ranges, secondOfKey } from './schema.ts';
+
+const ROWS_PER_STEP = 1024;
+/** Longer chains of parents are circles. */
+const DEPTH_MAX = 10_000;
+/** A person reads no more. */
+const FILES_MAX = 10_000;
+
+/** A range of a file whose bytes lie in one of the blocks. */
+export interface BlockOwner {
+  readonly inode: number;
+  /** From the root of the file system; none for a file without a name. Bytes that are not UTF-8 are replaced. */
+  readonly paths: readonly string[];
+  readonly ranges: readonly { readonly offset: number; readonly bytes: number }[];
+}
+
+export async function findBlockOwners(reader: Reader, blocks: readonly BlockId[]): Promise<BlockOwner[]> {
+  if (blocks.length === 0) return [];
+  const wanted = new Set(blocks.map(blockKey));
+  const found = new Map<InodeNumber, { offset: number; bytes: number }[]>();
+  await everyRow(reader, ranges.allExtents, ([key, value]) => {
+    for (const extent of decodeExtents(value)) {
+      if (!wanted.has(blockKey(extent.block))) continue;
+      const inode = numberOfKey(key) as InodeNumber;
+      if (!found.has(inode) && found.size >= FILES_MAX) continue;
+      found.set(inode, [...(found.get(inode) ?? []), { offset: secondOfKey(key) * LIMITS.fileChunkBytes + extent.start, bytes: extent.bytes }]);
+    }
+  });
+  const names = new Map<InodeNumber, { parent: InodeNumber; name: Buffer }[]>();
+  await everyRow(reader, ranges.allEntries, ([key, value]) => {
+    const { inode } = decodeEntry(value);
+    if (found.has(inode)) names.set(inode, [...(names.get(inode) ?? []), { parent: numberOfKey(key) as InodeNumber, name: nameOfKey(key) }]);
+  });
+  const directories = new Map<InodeNumber, string>([[ROOT_INODE, '']]);
+  return [...found].map(([inode, pieces]) => ({
+    inode, ranges: pieces,
+    paths: (names.get(inode) ?? []).map(({ parent, name }) => `${pathOf(reader, parent, directories)}/${name.toString()}`),
+  }));
+}
+
+async function everyRow(reader: Reader, [first, end]: readonly [Buffer, Buffer], take: (row: Row) => void): Promise<void> {
+  let start = first;
+  for (;;) {
+    const rows = reader.range(start, end, ROWS_PER_STEP);
+    for (const row of rows) take(row);
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < ROWS_PER_STEP) return;
+    start = Buffer.concat([last[0], Buffer.alloc(1)]);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function pathOf(reader: Reader, directory: InodeNumber, known: Map<InodeNumber, string>, depth = 0): string {
+  const before = known.get(directory);
+  if (before !== undefined) return before;
+  const row = reader.get(keys.inode(directory));
+  const parent = row === undefined ? 0 : decodeInode(directory, row).parent;
+  const path = parent === 0 || depth > DEPTH_MAX ? `?${directory}` : `${pathOf(reader, parent, known, depth + 1)}/${nameIn(reader, parent, directory)}`;
+  known.set(directory, path);
+  return path;
+}
+
+function nameIn(reader: Reader, parent: InodeNumber, directory: InodeNumber): string {
+  let [start] = ranges.entries(parent);
+  for (;;) {
+    const rows = reader.range(start, ranges.entries(parent)[1], ROWS_PER_STEP);
+    for (const [key, value] of rows) if (decodeEntry(value).inode === directory) return nameOfKey(key).toString();
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < ROWS_PER_STEP) return `?${directory}`;
+    start = Buffer.concat([last[0], Buffer.alloc(1)]);
+  }
+}
