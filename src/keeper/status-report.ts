@@ -51,7 +51,7 @@ export function statusReport(input: StatusInput): StatusReport {
 export function unmountedReport(description: VolumeDescription, volumeDirectory: string, problem: string): StatusReport {
   return {
     version: 1, volume: volumeReport(description, volumeDirectory), mount: null, health: 'notMounted', problems: [problem],
-    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, upkeep: null, locks: null, upkeep: null, processes: [],
+    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, locks: null, upkeep: null, processes: [],
     disks: description.disks.map((disk) => diskReport(disk, 'stopped', undefined)),
     sharedDevices: [],
   };
