@@ -1,8 +1,8 @@
-// Typed domain errors. Codes are the names of <errno.h>; the numbers are known to fuse/errno.ts alone.
+// Typed domain errors. Codes are the names of <errno.h>; the numbers are known to base/errno.ts alone.
 
 export const FS_ERROR_CODES = [
   'EPERM', 'ENOENT', 'EINTR', 'EIO', 'ENXIO', 'E2BIG', 'EBADF', 'EAGAIN', 'ENOMEM', 'EACCES', 'EBUSY', 'EEXIST', 'EXDEV',
-  'ENODEV', 'ENOTDIR', 'EISDIR', 'EINVAL', 'ENOTTY', 'ETXTBSY', 'EFBIG', 'ENOSPC', 'ESPIPE', 'EROFS', 'EMLINK',
+  'ENODEV', 'ENOTDIR', 'EISDIR', 'EINVAL', 'ENFILE', 'ENOTTY', 'ETXTBSY', 'EFBIG', 'ENOSPC', 'ESPIPE', 'EROFS', 'EMLINK',
   'ERANGE', 'EDEADLK', 'ENOLCK', 'ENAMETOOLONG', 'ENOSYS', 'ENOTEMPTY', 'ELOOP', 'ENODATA', 'EOPNOTSUPP', 'EOVERFLOW', 'ETIMEDOUT',
   'ESTALE', 'EDQUOT',
 ] as const;

@@ -37,6 +37,10 @@ export const LIMITS = {
   lockWaitersMax: 65_536,
   /** Lock requests looked at in the search for a deadlock; a circle that needs more is not found. */
   deadlockStepsMax: 10_000,
+  /** Files that programs have open on the edge fuse-native; on the other one nothing is kept of them. */
+  openFilesMax: 1024 * 1024,
+  /** How often the edge fuse-native looks whether its mount is still there. */
+  nativeMountWatchMs: 100,
   /** Notifications waiting to be written to the kernel. */
   notificationsMax: 1024,
   /** Largest block; a block never crosses a chunk boundary of its file. */

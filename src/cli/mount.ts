@@ -2,9 +2,12 @@
 import { execFile } from 'node:child_process';
 import { closeSync, mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
+import { DRIVER_KINDS } from '../control/api.ts';
+import type { DriverKind } from '../control/api.ts';
 import { launchKeeper, openLog } from '../keeper/launch.ts';
 import { checkMountpoint, resolveMountpoint } from '../keeper/mountpoint.ts';
 import { runKeeper } from '../keeper/run.ts';
@@ -22,19 +25,23 @@ export const DEFAULT_MOUNTPOINT = '/mnt/sdfs';
 interface MountCommandOptions {
   readonly background?: boolean;
   readonly options?: readonly string[];
+  readonly driver: DriverKind;
   readonly logFile?: string;
 }
 
 /** Words of an fstab line that are for mount(8) and systemd, not for a file system. fstab(5), systemd.mount(5). */
 const FOR_OTHERS = new Set(['defaults', 'auto', 'noauto', 'nofail', '_netdev', 'nouser', 'async', 'diratime', 'loud', 'silent']);
 
-/** The options of a mount of `volumeDirectory`, from the words after -o. UserError (usage) for an unknown one. */
-export function mountOptions(volumeDirectory: string, words: readonly string[]): MountOptions {
+/**
+ * The options of a mount of `volumeDirectory`, from the words after -o. UserError (usage) for an unknown one. Others are
+ * kept out by fuse-native unless asked in, since what they made would not be theirs.
+ */
+export function mountOptions(volumeDirectory: string, words: readonly string[], driver: DriverKind = 'direct'): MountOptions {
   const ours = words
     .flatMap((text) => text.split(','))
     .filter((word) => !FOR_OTHERS.has(word) && !word.startsWith('x-') && !word.startsWith('comment='));
   // The source column is the volume, so that `mount -a` knows an fstab line as mounted, and `df` says what it is.
-  return parseMountOptions(ours.join(','), { ...DEFAULT_MOUNT_OPTIONS, allowOther: true, fsname: volumeDirectory });
+  return parseMountOptions(ours.join(','), { ...DEFAULT_MOUNT_OPTIONS, allowOther: driver === 'direct', fsname: volumeDirectory });
 }
 
 /** Checks it; the default mountpoint is made when missing, any other must be there. */
@@ -73,22 +80,25 @@ export function registerMount(program: Command): void {
     .argument('[mountpoint]', `where to mount it (default: ${DEFAULT_MOUNTPOINT}, made when missing)`)
     .option('-d, --background', 'serve in the background; return when the mount is usable, or say why it is not')
     .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, nosuid, nodev, noexec, noacl, locks=sdfs (keep flock and fcntl locks in sdfs, not in the kernel), …; allow_other is on', collect)
+    .addOption(new Option('--driver <driver>', 'how the driver reaches the kernel: "direct" speaks the protocol of /dev/fuse itself; "fuse-native" uses the npm package of that name and libfuse 2, with the gaps that docs/SEMANTICS.md lists, and allow_other off').choices(DRIVER_KINDS).default('direct'))
     .option('--log-file <file>', 'where the log goes, as JSON (default: VOLUME/log/sdfs.log, or stderr in the foreground without a terminal)')
     .addHelpText('after', EXIT_CODES_HELP)
     .action(async (volume: string, givenMountpoint: string | undefined, options: MountCommandOptions, command: Command) => {
+      const { driver } = options;
       const volumeDirectory = resolveVolume(volume);
       readVolume(volumeDirectory);
-      const mount = mountOptions(volumeDirectory, options.options ?? []);
+      const mount = mountOptions(volumeDirectory, options.options ?? [], driver);
+      if (driver === 'fuse-native' && mount.locks === 'sdfs') throw new UserError('fuse-native passes no locks on: leave out -o locks=sdfs, or --driver fuse-native', EXIT.usage);
       if (process.getuid?.() !== 0) throw new UserError('mounting needs root: run it with sudo', EXIT.denied);
       const mountpoint = prepareMountpoint(givenMountpoint);
       const level = command.optsWithGlobals<{ logLevel: string }>().logLevel;
       if (options.background) {
         const file = resolve(options.logFile ?? volumePaths(volumeDirectory).log);
-        const pid = await launchKeeper({ volumeDirectory, mountpoint, mount, log: { level, file } });
+        const pid = await launchKeeper({ volumeDirectory, mountpoint, mount, driver, log: { level, file } });
         print(`mounted ${volumeDirectory} at ${mountpoint} (keeper ${pid}, log ${file})`);
         return;
       }
-      await serveInForeground({ volumeDirectory, mountpoint, mount, level, logFile: options.logFile });
+      await serveInForeground({ volumeDirectory, mountpoint, mount, driver, level, logFile: options.logFile });
     });
 }
 
@@ -96,19 +106,20 @@ interface ForegroundOptions {
   readonly volumeDirectory: string;
   readonly mountpoint: string;
   readonly mount: MountOptions;
+  readonly driver: DriverKind;
   readonly level: string;
   readonly logFile?: string | undefined;
 }
 
 /** A terminal gets the log in a form for people, and the file keeps it; anything else on stderr gets the lines as they are. */
 async function serveInForeground(options: ForegroundOptions): Promise<never> {
-  const { volumeDirectory, mountpoint, mount, level } = options;
+  const { volumeDirectory, mountpoint, mount, driver, level } = options;
   const onTerminal = process.stderr.isTTY === true;
   const file = options.logFile !== undefined ? resolve(options.logFile) : onTerminal ? volumePaths(volumeDirectory).log : undefined;
   const view = onTerminal && file !== undefined ? viewLog(file) : undefined;
   let exitCode: ExitCode;
   try {
-    exitCode = await runKeeper({ volumeDirectory, mountpoint, mount, log: { level, file } }, () => notifyServiceManager(mountpoint));
+    exitCode = await runKeeper({ volumeDirectory, mountpoint, mount, driver, log: { level, file } }, () => notifyServiceManager(mountpoint));
   } finally {
     view?.close();
   }

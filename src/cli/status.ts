@@ -42,7 +42,7 @@ export function formatStatus(report: StatusReport): string {
   const { volume, mount, capacity } = report;
   const facts: [string, string][] = [
     ['volume', `${colour.bold(volume.name)}  ${volume.directory}  ${colour.dim(volume.uuid)}`],
-    ['mounted', mount === null ? 'no' : `at ${mount.mountpoint}${mount.readOnly ? ', read-only' : ''}, ${mount.state}, since ${mount.since}`],
+    ['mounted', mount === null ? 'no' : `at ${mount.mountpoint}${mount.driver === 'direct' ? '' : `, by ${mount.driver}`}${mount.readOnly ? ', read-only' : ''}, ${mount.state}, since ${mount.since}`],
     ['health', HEALTH_WORDS[report.health]],
     ['copies', `${volume.copies}${report.degradedBlocks === null ? '' : `, ${report.degradedBlocks} degraded blocks`}`],
   ];

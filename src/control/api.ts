@@ -31,6 +31,10 @@ export interface ErrorBody {
  */
 export type Health = 'good' | 'degraded' | 'stalled' | 'notMounted';
 
+/** How the driver reaches the kernel: by the protocol of /dev/fuse itself, or through the package fuse-native. */
+export const DRIVER_KINDS = ['direct', 'fuse-native'] as const;
+export type DriverKind = (typeof DRIVER_KINDS)[number];
+
 export type MountState = 'starting' | 'serving' | 'unmounting' | 'detached' | 'ending';
 export type ProcessStateName = 'starting' | 'ready' | 'replacing' | 'restarting' | 'unusable' | 'stopping' | 'stopped';
 
@@ -38,7 +42,7 @@ export type ProcessStateName = 'starting' | 'ready' | 'replacing' | 'restarting'
 export interface StatusReport {
   readonly version: 1;
   readonly volume: { readonly uuid: string; readonly name: string; readonly directory: string; readonly copies: number; readonly blockBytes: number };
-  readonly mount: { readonly mountpoint: string; readonly state: MountState; readonly since: string; readonly readOnly: boolean; readonly logFile: string | null } | null;
+  readonly mount: { readonly mountpoint: string; readonly driver: DriverKind; readonly state: MountState; readonly since: string; readonly readOnly: boolean; readonly logFile: string | null } | null;
   readonly health: Health;
   /** Why health is not good, one sentence each. */
   readonly problems: readonly string[];

@@ -1,18 +1,10 @@
 // The composition root of the driver process: puts the rooms together and takes them apart.
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { KvBlockEngine } from '../blocks/kv-engine.ts';
-import { AssertionError } from '../base/assert.ts';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { invalidateInodeNotification } from '../fuse/notifications.ts';
-import { FuseSession } from '../fuse/session.ts';
 import type { DriverStart, DriverToKeeper, UpkeepQuestion } from '../ipc/process-messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
 import { LIMITS } from '../base/limits.ts';
-import { FuseDevice } from '../kernel/device.ts';
-import type { DeviceEnd } from '../kernel/device.ts';
-import { WakeLatency } from '../kernel/wake-latency.ts';
 import { LogReplicas } from '../kv/log-replicas.ts';
 import { replicationPolicy } from '../kv/replication.ts';
 import { workerSocket } from '../kv/worker-client.ts';
@@ -22,7 +14,6 @@ import type { LockEngine } from '../locks/lock-engine.ts';
 import { MachineLocks } from '../locks/machine-locks.ts';
 import { Allocator } from '../metadata/allocator.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
-import { ERRNO } from '../os/libc.ts';
 import { Compactor } from '../vfs/compactor.ts';
 import { AccessTimes, Space } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
@@ -32,19 +23,19 @@ import { Orphans } from '../vfs/orphans.ts';
 import { PendingBlocks } from '../vfs/pending.ts';
 import { DriverBlockUpkeep } from './block-upkeep.ts';
 import type { DatabaseTrust } from './database-trust.ts';
+import { detachMount } from './detach.ts';
+import { openEdge } from './edge.ts';
+import type { DriverEdge } from './edge.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { fileInfo, status } from './queries.ts';
 import { waitsForOpenFileLock } from './open-file-locks.ts';
 import { logSource, openMetadata } from './recovery.ts';
 
-const UMOUNT_TIMEOUT_MS = 5_000;
 /** A step of the background work waits for a worker at most. */
 const UPKEEP_END_MS = LIMITS.workerTimeoutMs + 2_000;
 /** How long requests in work may take to end when the mount is gone. */
 const REQUESTS_END_MS = 5_000;
 
-/** When the kernel is asked about removed files that a former driver left: all that it did not answer is answered by then. */
-const ORPHANS_AFTER_TAKEOVER_MS = 60_000;
 /** How long a driver that hands over tries to make all power-proof first. */
 const HAND_OVER_SYNC_MS = 5_000;
 
@@ -52,7 +43,7 @@ export interface DriverCallbacks {
   readonly logger: Logger;
   readonly tell: (message: DriverToKeeper) => void;
   /** The kernel ended the connection: the mount is gone. */
-  readonly onEnd: (end: DeviceEnd) => void;
+  readonly onEnd: () => void;
   /** An assertion is broken, or the metadata cannot be written: this process must not acknowledge anything more. */
   readonly onDefect: (error: Error) => void;
 }
@@ -67,14 +58,12 @@ export class Driver {
   readonly #engine: LmdbEngine;
   readonly #trust: DatabaseTrust;
   readonly #replicas: LogReplicas;
-  readonly #device: FuseDevice;
-  readonly #session: FuseSession;
-  #orphanTimer: NodeJS.Timeout | undefined;
+  readonly #edge: DriverEdge;
   /** Absent: the kernel keeps locks. */
   readonly #locks: LockEngine | undefined;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; upkeep: DriverBlockUpkeep; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; fs: LocalFileSystem; locks: LockEngine | undefined }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; upkeep: DriverBlockUpkeep; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; edge: DriverEdge; locks: LockEngine | undefined }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#pool = parts.pool;
@@ -85,37 +74,7 @@ export class Driver {
     this.#engine = parts.engine;
     this.#trust = parts.trust;
     this.#locks = parts.locks;
-    const { callbacks } = parts;
-    const { logger, tell, onEnd } = callbacks;
-    const session = this.#session = new FuseSession(parts.fs, {
-      logger,
-      resume: parts.start.session,
-      features: { posixAcl: parts.start.posixAcl },
-      locks: parts.locks,
-      onNegotiated: () => {
-        tell({ type: 'session', session: this.#session.export() as string });
-        tell({ type: 'ready' });
-      },
-      onDefect: (error) => {
-        if (error instanceof AssertionError) callbacks.onDefect(error);
-      },
-    }, { reply: (head, headBytes, pieces) => this.#device.reply(head, headBytes, pieces) });
-    this.#device = new FuseDevice(parts.start.fuseFd, { onRequest: (bytes) => session.handle(bytes), onEnd }, { logger, wakeLatency: new WakeLatency() });
-    parts.context.orphans.consult({
-      drainCount: () => this.#device.drainCount,
-      knows: async (inode) => (await this.#device.notify(invalidateInodeNotification(inode, 'attributes'))) !== ERRNO.ENOENT,
-    });
-    this.#device.start();
-    // Always: even the INIT of a first driver may have been read by one that died before it answered.
-    if (!this.#device.notifyResend() && parts.start.session !== undefined) {
-      logger.error('the kernel cannot send unanswered requests again (before Linux 6.9); programs that wait for one go on when the mount ends');
-    }
-    if (parts.start.session !== undefined) {
-      tell({ type: 'ready' });
-      this.#orphanTimer = setTimeout(() => parts.context.orphans.askAboutAll(), ORPHANS_AFTER_TAKEOVER_MS).unref();
-    }
-    parts.context.durability.start();
-    if (!parts.start.readOnly) parts.upkeep.upkeep.start();
+    this.#edge = parts.edge;
   }
 
   /** Recovers the metadata, serves the mount. UserError where starting again would not help. */
@@ -166,7 +125,10 @@ export class Driver {
     const orphans = fs.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, locks: locks?.counts.held, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
     const upkeep = new DriverBlockUpkeep({ engine, pending, allocator, durability, pool, blocks, copies: description.copies, logger });
-    return new Driver({ start, callbacks, pool, replicas, blocks, upkeep, context, engine, trust, fs, locks });
+    const edge = await openEdge({ fs, orphans: context.orphans, locks }, start, callbacks);
+    durability.start();
+    if (!start.readOnly) upkeep.upkeep.start();
+    return new Driver({ start, callbacks, pool, replicas, blocks, upkeep, context, engine, trust, edge, locks });
   }
 
   async query(name: string, argument: unknown): Promise<unknown> {
@@ -186,11 +148,7 @@ export class Driver {
   async keeperDied(): Promise<void> {
     const { logger } = this.#callbacks;
     logger.error({ mountpoint: this.#start.mountpoint }, 'the keeper died: unmounting, and finishing what was acknowledged');
-    try {
-      await promisify(execFile)('umount', ['--lazy', '--types', 'fuse.sdfs', this.#start.mountpoint], { timeout: UMOUNT_TIMEOUT_MS, cwd: '/' });
-    } catch (error) {
-      logger.warn({ err: error }, 'the mount could not be detached; it ends with this process');
-    }
+    await detachMount(this.#start.mountpoint, logger);
   }
 
   /**
@@ -204,17 +162,16 @@ export class Driver {
     await within('the sync before a handover', HAND_OVER_SYNC_MS, this.#context.durability.sync()).catch((error: unknown) => logger.warn({ err: error }, 'handing over without a sync'));
     await this.#answerAll();
     this.#engine.commitBatch();
-    logger.info({ sequence: this.#engine.lastSequence, unanswered: this.#session.waitingCount }, 'driver hands over');
+    logger.info({ sequence: this.#engine.lastSequence, unanswered: this.#edge.waitingCount }, 'driver hands over');
   }
 
   /** No more requests are read; those in work get some time to be answered. */
   async #answerAll(): Promise<void> {
     this.#state = 'stopping';
-    clearTimeout(this.#orphanTimer);
     this.#context.orphans.end();
-    this.#device.stop();
+    this.#edge.stop();
     const upkeepEnded = within('the end of the background work on blocks', UPKEEP_END_MS, this.#upkeep.upkeep.stop());
-    for (let waited = 0; this.#session.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
+    for (let waited = 0; this.#edge.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
     await upkeepEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'background work is left behind; the next driver begins it again'));
   }
 

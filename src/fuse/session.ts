@@ -1,11 +1,11 @@
 // One FUSE session: a request's bytes in, exactly one reply out, for as long as the mount lives.
 import { assert } from '../base/assert.ts';
+import { errnoOf } from '../base/errno.ts';
 import { FsError } from '../base/errors.ts';
+import { FailureLog } from '../base/failure-log.ts';
 import type { Logger } from '../base/log.ts';
 import type { LockEngine } from '../locks/lock-engine.ts';
 import type { FileSystem, Pieces } from '../vfs/filesystem.ts';
-import { errnoOf } from './errno.ts';
-import { FailureLog } from './failure-log.ts';
 import { assumeNegotiated, exportNegotiated, importNegotiated, negotiate } from './init.ts';
 import type { Features, Negotiated } from './init.ts';
 import { OPERATIONS } from './opcode-table.ts';

@@ -30,6 +30,24 @@ export type WorkerToKeeper =
   /** The worker cannot serve this disk, and starting it again would not help; it exits by itself. */
   | { readonly type: 'unusable'; readonly reason: string; readonly exitCode: number };
 
+/** `fd`: the mounted /dev/fuse in the driver, inherited through stdio. The mount outlives the driver. */
+export interface DirectEdge {
+  readonly kind: 'direct';
+  readonly fd: number;
+}
+
+/** The driver mounts by itself, and the mount dies with it. A dead one that another driver left is detached first. */
+export interface NativeEdge {
+  readonly kind: 'fuse-native';
+  readonly allowOther: boolean;
+  readonly noSuid: boolean;
+  readonly noDev: boolean;
+  readonly noExec: boolean;
+  readonly fsname: string;
+  readonly subtype: string;
+  readonly maxReadBytes?: number | undefined;
+}
+
 export interface DriverStart {
   readonly type: 'start';
   readonly description: VolumeDescription;
@@ -40,8 +58,7 @@ export interface DriverStart {
   readonly mountEpoch: DriverEpoch;
   /** UNIX socket of each worker, by worker id. */
   readonly sockets: readonly string[];
-  /** Descriptor number of the mounted /dev/fuse in the driver (inherited through stdio). */
-  readonly fuseFd: number;
+  readonly edge: DirectEdge | NativeEdge;
   readonly mountpoint: string;
   readonly readOnly: boolean;
   readonly accessTime: 'relatime' | 'noatime';
@@ -66,6 +83,8 @@ export type KeeperToDriver =
 export const HANDED_OVER = 17;
 
 export type DriverToKeeper =
+  /** This driver has mounted by itself, as this connection: its number in /sys/fs/fuse/connections. */
+  | { readonly type: 'mounted'; readonly connection: number | null }
   | { readonly type: 'session'; readonly session: string }
   /** The kernel's INIT is answered (or taken over): the mount is usable. */
   | { readonly type: 'ready' }

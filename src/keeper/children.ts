@@ -27,7 +27,7 @@ interface ForkOptions {
   /** Words that tell one process from another in `ps`. */
   readonly label: readonly string[];
   readonly execArgv?: readonly string[];
-  readonly fuseFd?: number;
+  readonly fuseFd?: number | undefined;
   readonly log: Logger;
 }
 

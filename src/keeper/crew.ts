@@ -20,11 +20,13 @@ export interface CrewOptions {
   readonly runtime: RuntimeDirectory;
   readonly mountpoint: string;
   readonly childLog: ProcessLogOptions;
-  /** The mounted /dev/fuse, asked for at every start of a driver. */
-  readonly fuseFd: () => number;
+  /** The mounted /dev/fuse, asked for at every start of a driver; undefined where drivers mount by themselves. */
+  readonly fuseFd: () => number | undefined;
   /** Asked for at every start of a driver. */
   readonly driverStart: () => DriverStart;
   readonly onSession: (session: string) => void;
+  /** The driver has mounted by itself. */
+  readonly onMounted: (connection: number | null) => void;
   /** The driver says that the kernel ended the connection and that all is flushed. */
   readonly onDriverEnded: () => void;
   readonly onDriverDeath: (end: ChildEnd) => 'restart' | 'leave';
@@ -114,6 +116,7 @@ export class Crew {
   #fromDriver(message: DriverToKeeper): void {
     switch (message.type) {
       case 'session': return this.#options.onSession(message.session);
+      case 'mounted': return this.#options.onMounted(message.connection);
       case 'reply': return this.link.take(message);
       case 'hung': return this.workers.find((_worker, index) => this.#options.description.disks[index]?.worker === message.worker)?.replace('it does not answer the driver');
       case 'ended': return this.#options.onDriverEnded();

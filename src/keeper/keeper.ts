@@ -4,24 +4,23 @@
 //                                 ▲                     │ busy
 //                                 └─────────────────────┘
 // It never touches the mountpoint itself: the driver serves it, and the keeper must be free to replace the driver.
-import { closeSync } from 'node:fs';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
-import type { ControlHandler, DriverFileInfo, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from '../control/api.ts';
+import type { ControlHandler, DriverFileInfo, DriverKind, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from '../control/api.ts';
 import { identifyProcess, isAlive, waitForEnd } from '../control/process-identity.ts';
 import { RuntimeDirectory, listRunningMounts } from '../control/running-mounts.ts';
 import { ControlServer } from '../control/server.ts';
 import type { DriverStart, ProcessLogOptions, VolumeDescription } from '../ipc/process-messages.ts';
 import type { MountOptions } from '../kernel/mount-options.ts';
-import { DRIVER_FUSE_FD } from './children.ts';
 import type { ChildModules } from './children.ts';
 import { Crew } from './crew.ts';
 import { deferred } from './deferred.ts';
-import { READ_AHEAD_KIB } from './kernel-edge.ts';
-import type { KernelEdge, MountedDevice } from './kernel-edge.ts';
+import type { KernelEdge } from './kernel-edge.ts';
+import { createMountHolder } from './mount-holder.ts';
+import type { MountHolder } from './mount-holder.ts';
 import { checkMountpoint } from './mountpoint.ts';
 import { VolumeState } from './state.ts';
 import { statusReport } from './status-report.ts';
@@ -42,6 +41,8 @@ export interface KeeperOptions {
   /** Absolute, as resolveMountpoint gives it. */
   readonly mountpoint: string;
   readonly mount: MountOptions;
+  /** Default: direct. */
+  readonly driver?: DriverKind | undefined;
   /** Of the children; the keeper has its logger already. */
   readonly log: ProcessLogOptions;
 }
@@ -67,7 +68,7 @@ export class Keeper implements ControlHandler {
   #lock: VolumeLock | undefined;
   #state: VolumeState | undefined;
   #control: ControlServer | undefined;
-  #device: MountedDevice | undefined;
+  readonly #holder: MountHolder;
   /** What the first driver negotiated with the kernel, for its successors. */
   #session: string | undefined;
   /** Epoch of the first driver that this keeper started. */
@@ -85,15 +86,17 @@ export class Keeper implements ControlHandler {
     this.#options = options;
     this.#description = readVolume(options.volumeDirectory);
     this.#runtime = new RuntimeDirectory(this.#description.volume);
+    this.#holder = createMountHolder(components.kernel, { ...options, driver: options.driver ?? 'direct' });
     this.#interrupted.promise.catch(() => {});
     this.#crew = new Crew({
       log: components.log, modules: components.modules, description: this.#description, runtime: this.#runtime,
       mountpoint: options.mountpoint, childLog: options.log,
-      fuseFd: () => this.#fuseFd(),
+      fuseFd: () => this.#holder.fuseFd,
       driverStart: () => this.#driverStart(),
       onSession: (session) => {
         this.#session = session;
       },
+      onMounted: (connection) => this.#mountedByDriver(connection),
       onDriverEnded: () => this.#driverEnded(),
       onDriverDeath: (end) => this.#driverDied(end),
       onChange: () => this.#register(),
@@ -136,12 +139,12 @@ export class Keeper implements ControlHandler {
     this.#assertStarting();
     await this.#crew.startWorkers();
     this.#assertStarting();
-    this.#device = this.#kernel.mount(mountpoint, this.#options.mount);
+    this.#holder.mount();
     this.#register();
     await this.#crew.startDriver();
     this.#assertStarting();
     // Only now: the kernel lowers it to its own default when INIT is answered.
-    this.#setReadAhead(this.#device);
+    this.#holder.setReadAhead(this.#log);
     this.#phase = 'serving';
     this.#log.info({ volume: this.#description.volume, name: this.#description.name, volumeDirectory, mountpoint }, 'mounted');
   }
@@ -161,7 +164,7 @@ export class Keeper implements ControlHandler {
   }
 
   async status(): Promise<StatusReport> {
-    const { mountpoint, mount, log } = this.#options;
+    const { mountpoint, mount, driver, log } = this.#options;
     const driverStatus = await this.#crew.link.status().catch((error: unknown) => {
       this.#log.debug({ err: error }, 'no status from the driver');
       return undefined;
@@ -169,7 +172,7 @@ export class Keeper implements ControlHandler {
     const state = this.#phase === 'new' ? 'starting' : this.#phase === 'ended' ? 'ending' : this.#phase;
     return statusReport({
       description: this.#description, volumeDirectory: this.#options.volumeDirectory, driverStatus,
-      mount: { mountpoint, state, since: this.#since, readOnly: mount.readOnly, logFile: log.file ?? null },
+      mount: { mountpoint, driver: driver ?? 'direct', state, since: this.#since, readOnly: mount.readOnly, logFile: log.file ?? null },
       driver: this.#crew.driver, workers: this.#crew.workers,
     });
   }
@@ -187,6 +190,7 @@ export class Keeper implements ControlHandler {
   }
 
   async upgrade(modules: ChildModules): Promise<void> {
+    if (!this.#holder.outlivesDriver) throw new UserError('a mount by fuse-native ends with its driver, so new code cannot be put under it: unmount, and mount again', EXIT.unsupported);
     await this.#change('an upgrade', () => upgrade(this.#crew, modules, this.#log));
   }
 
@@ -266,7 +270,7 @@ export class Keeper implements ControlHandler {
 
   async #end(driverExit: DriverExit): Promise<void> {
     const { mountpoint } = this.#options;
-    const connection = this.#device?.connection ?? null;
+    const { connection } = this.#holder;
     this.#phase = 'ending';
     let clean = false;
     const steps: readonly (readonly [what: string, step: () => unknown])[] = [
@@ -279,7 +283,7 @@ export class Keeper implements ControlHandler {
         clean = driverExit !== 'killed' && end.code === 0;
       }],
       // The last descriptor of the connection: who still waits on it gets an error.
-      ['close /dev/fuse', () => this.#device && closeSync(this.#device.fd)],
+      ['close /dev/fuse', () => this.#holder.close()],
       ['end the workers', async () => {
         if (driverExit === 'killed') await this.#crew.killAll();
         else clean = (await this.#crew.stopWorkers()) && clean;
@@ -321,6 +325,11 @@ export class Keeper implements ControlHandler {
       this.#driverEnded();
       return 'leave';
     }
+    if (!this.#holder.outlivesDriver && this.#phase !== 'serving') {
+      this.#log.error('the driver died, and the mount with it, while it was being unmounted: what was acknowledged is finished at the next mount');
+      void this.#takeDown('killed');
+      return 'leave';
+    }
     if (this.#phase === 'detached' && (this.#lateDeaths += 1) >= LIMITS.unmountDriversMax) {
       this.#log.error('the driver keeps dying after the unmount; giving up: what was acknowledged is finished at the next mount');
       void this.#takeDown('killed');
@@ -337,22 +346,15 @@ export class Keeper implements ControlHandler {
     return {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
-      fuseFd: DRIVER_FUSE_FD, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, posixAcl: mount.posixAcl, locks: mount.locks, log,
+      edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, posixAcl: mount.posixAcl, locks: mount.locks, log,
       session: this.#session,
     };
   }
 
-  #fuseFd(): number {
-    if (this.#device === undefined) throw new Error('a driver was started before the mount');
-    return this.#device.fd;
-  }
-
-  #setReadAhead(device: MountedDevice): void {
-    try {
-      if (device.connection !== null) this.#kernel.setReadAhead(device.connection, READ_AHEAD_KIB);
-    } catch (error) {
-      this.#log.warn({ err: error }, 'read-ahead was not set; sequential reads will be slower');
-    }
+  #mountedByDriver(connection: number | null): void {
+    this.#holder.mountedByDriver(connection);
+    this.#register();
+    if (this.#phase === 'serving') this.#holder.setReadAhead(this.#log);
   }
 
   /** Notes who runs this mount, for the time when the keeper cannot be asked. */
@@ -363,7 +365,7 @@ export class Keeper implements ControlHandler {
     try {
       this.#runtime.write({
         version: 1, volume: this.#description.volume, name: this.#description.name, volumeDirectory: this.#options.volumeDirectory,
-        mountpoint: this.#options.mountpoint, connection: this.#device?.connection ?? null, attached: this.#phase !== 'detached',
+        mountpoint: this.#options.mountpoint, connection: this.#holder.connection, attached: this.#phase !== 'detached',
         since: this.#since, keeper, children: this.#crew.identities(),
       });
     } catch (error) {

@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { FS_ERROR_CODES } from '../../src/base/errors.ts';
 import type { InodeNumber } from '../../src/base/ids.ts';
-import { errnoOf } from '../../src/fuse/errno.ts';
+import { errnoOf } from '../../src/base/errno.ts';
 import { incrementEpochNotification, invalidateEntryNotification, invalidateInodeNotification } from '../../src/fuse/notifications.ts';
 import type { DirectoryEntry } from '../../src/vfs/filesystem.ts';
 import { ATTRIBUTES, Bench, request, u32, u64 } from './bench.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe } from 'vitest';
-import type { StatusReport } from '../../src/control/api.ts';
+import type { DriverKind, StatusReport } from '../../src/control/api.ts';
 import { findMount } from '../../src/kernel/mount-table.ts';
 import { delay, mustRun, processesWith, run, until } from './programs.ts';
 import type { RunOptions, RunResult } from './programs.ts';
@@ -26,6 +26,8 @@ export interface TestMountOptions {
   readonly copies?: number;
   /** As mount -o. */
   readonly mountOptions?: string;
+  /** As mount --driver. */
+  readonly driver?: DriverKind;
 }
 
 function reasonNotToMount(): string | undefined {
@@ -117,8 +119,8 @@ export class TestMount {
   }
 
   async mount(): Promise<void> {
-    const { mountOptions } = this.#options;
-    await this.mustSdfs('mount', '-d', ...(mountOptions === undefined ? [] : ['-o', mountOptions]), this.volume, this.mountpoint);
+    const { mountOptions, driver } = this.#options;
+    await this.mustSdfs('mount', '-d', ...(driver === undefined ? [] : ['--driver', driver]), ...(mountOptions === undefined ? [] : ['-o', mountOptions]), this.volume, this.mountpoint);
   }
 
   async umount(): Promise<void> {

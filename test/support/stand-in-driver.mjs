@@ -11,7 +11,7 @@ function end() {
 process.on('message', (message) => {
   if (message.type === 'start') {
     start = message;
-    fstatSync(message.fuseFd); // throws, and so ends the process, when it was not inherited
+    fstatSync(message.edge.fd); // throws, and so ends the process, when it was not inherited
     appendFileSync(`${message.mountpoint}.starts`, `${JSON.stringify(message)}\n`);
     if (message.description.name === 'unusable') return void process.send({ type: 'unusable', reason: 'the database is of a newer sdfs', exitCode: 9 }, () => process.exit(9));
     if (message.session === undefined) process.send({ type: 'session', session: 'negotiated' });

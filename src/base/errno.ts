@@ -1,6 +1,6 @@
-// Domain error codes to Linux errno numbers (asm-generic/errno*.h): the only place that knows them.
-import { assertNever } from '../base/assert.ts';
-import type { FsErrorCode } from '../base/errors.ts';
+// Domain error codes to Linux errno numbers (asm-generic/errno*.h), for the edges: the only place that knows them.
+import { assertNever } from './assert.ts';
+import type { FsErrorCode } from './errors.ts';
 
 /** The positive errno of a code. The compiler proves that none is forgotten. */
 export function errnoOf(code: FsErrorCode): number {
@@ -22,6 +22,7 @@ export function errnoOf(code: FsErrorCode): number {
     case 'ENOTDIR': return 20;
     case 'EISDIR': return 21;
     case 'EINVAL': return 22;
+    case 'ENFILE': return 23;
     case 'ENOTTY': return 25;
     case 'ETXTBSY': return 26;
     case 'EFBIG': return 27;

@@ -1,6 +1,6 @@
 // What the log learns of requests that failed: each kind of failure at most once a second, with a count of the rest.
-import { FsError } from '../base/errors.ts';
-import type { Logger } from '../base/log.ts';
+import { FsError } from './errors.ts';
+import type { Logger } from './log.ts';
 
 /** A full or broken volume fails thousands of requests a second; one line says as much as all of them. */
 const REPEAT_MS = 1000;
