@@ -62,6 +62,9 @@ export const LIMITS = {
   reservationRangesMax: 1024,
   /** Free space that is kept, beside what fallocate set aside, for the logs and databases that grow when it is used. */
   reservationSlackBytes: 64 * MiB,
+  /** A write that finds the disks full has dead blocks deleted, gives the workers a moment (times the attempt), and tries again. */
+  fullDiskAttempts: 4,
+  fullDiskPauseMs: 50,
   /** Crowded chunks remembered for rewriting; further ones are found again at their next write. */
   crowdedChunksMax: 1024,
 

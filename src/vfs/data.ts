@@ -1,4 +1,5 @@
 // File bytes: read and write.
+import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
@@ -77,7 +78,7 @@ export function write(context: VfsContext, number: InodeNumber, offset: number, 
     context.durability.relievePressure();
     return options.durability === 'process' ? data.length : context.durability.sync().then(() => data.length);
   }
-  return writeBlocks(context, number, offset, data, options, caller);
+  return writeBlocksOrMakeRoom(context, number, offset, data, options, caller);
 }
 
 /** The workers are behind, or away: a bounded wait for them, and an error when it does not help. */
@@ -96,6 +97,19 @@ function writeInline(context: VfsContext, number: InodeNumber, offset: number, d
 
 function admitWrite(context: VfsContext, number: InodeNumber, offset: number, bytes: number): void {
   context.space.admit(bytes, () => reservedWithin(context.engine.reader, getInode(context.engine.reader, number), { offset, bytes }));
+}
+
+/** Who writes over the same bytes fills the disks with what he replaced, faster than it is collected in the background. */
+async function writeBlocksOrMakeRoom(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await writeBlocks(context, number, offset, data, options, caller);
+    } catch (error) {
+      if (attempt === LIMITS.fullDiskAttempts || !(error instanceof FsError) || error.code !== 'ENOSPC') throw error;
+      await context.durability.reclaim().catch(() => { throw error; });
+      await delay(LIMITS.fullDiskPauseMs * attempt);
+    }
+  }
 }
 
 async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {

@@ -39,6 +39,7 @@ export class Durability {
   #timer: NodeJS.Timeout | undefined;
   #moving: Promise<void> | undefined;
   #ticking: Promise<void> | undefined;
+  #reclaiming: Promise<void> | undefined;
   #trimmed = 0;
   #complaints = 0;
 
@@ -78,6 +79,14 @@ export class Durability {
   /** Moves pending data when there is much of it; cheap to call after every write. */
   relievePressure(): void {
     if (this.#pending.bytes > LIMITS.pendingBytesSoft && this.#moving === undefined) void this.#move(Infinity, LIMITS.pendingBytesSoft / 2).catch(() => {});
+  }
+
+  /** Deletes now what the next background sync would: blocks that nothing names any more. Callers share one run. */
+  reclaim(): Promise<void> {
+    this.#reclaiming ??= this.#collectGarbage().finally(() => {
+      this.#reclaiming = undefined;
+    });
+    return this.#reclaiming;
   }
 
   /** Everything on the workers, power-proof; nothing runs afterwards. */
@@ -132,7 +141,7 @@ export class Durability {
     };
     await attempt(() => this.#beforeSync());
     await attempt(() => this.sync());
-    await attempt(() => this.#collectGarbage());
+    await attempt(() => this.reclaim());
     await attempt(() => this.#move(performance.now() - PENDING_AGE_MS, 0));
     await attempt(() => this.#trim());
     await attempt(() => this.#afterSync());

@@ -63,6 +63,18 @@ describe('data that cannot be made power-proof', () => {
     expect(await isRead(file, SMALL)).toBe(true);
   });
 
+  it('is no matter when the disks are full of what was replaced: that is given back first', async () => {
+    const file = await create('f');
+    for (let index = 0; index < 5; index++) await write(file, LARGE);
+    const put = harness.blocks.putMany.bind(harness.blocks);
+    harness.blocks.putMany = async (blocks) => {
+      if (harness.blocks.stored.size > 4) throw new FsError('ENOSPC', 'all disks are full');
+      return put(blocks);
+    };
+    expect(await codeOf(() => write(file, LARGE))).toBe('done');
+    expect(await isRead(file, LARGE)).toBe(true);
+  });
+
   it('refuses a large write that the workers refuse, and leaves the file as it was', async () => {
     const file = await create('f');
     await write(file, LARGE);
