@@ -77,7 +77,7 @@ export class DriverBlockUpkeep {
     return {
       reconcile: {
         state: reconcile.state, reason: reconcile.reason ?? null, phase: reconcile.phase ?? null, progress: reconcile.progress ?? null,
-        endangeredBlocks: reconcile.endangeredBlocks, unreadableBlocks: reconcile.unreadableBlocks,
+        endangeredBlocks: reconcile.endangeredBlocks, unreadableBlocks: Math.max(reconcile.unreadableBlocks, this.upkeep.unreadable.length),
         incompleteDisks: reconcile.incompleteDisks.map(workerOf), last: reconcile.last === undefined ? null : runOf(reconcile.last),
       },
       scrub: {

@@ -102,7 +102,12 @@ export class Reconciler {
   get isDue(): boolean {
     this.#notice();
     if (this.#wanted === undefined || performance.now() < this.#wanted.notBeforeMs) return false;
-    return this.#parts.pool.links.every((_, index) => this.presenceOf(index) !== 'away');
+    return !this.isDiskAway;
+  }
+
+  /** A disk is missing that is expected back. */
+  get isDiskAway(): boolean {
+    return this.#parts.pool.links.some((_, index) => this.presenceOf(index) === 'away');
   }
 
   /** Whether a disk has all that it should have. */
@@ -159,7 +164,7 @@ export class Reconciler {
     try {
       const { counts, final, ended } = await this.#passes(reason, dryRun);
       const complete = ended && final.misses.every((count) => count === 0);
-      const garbageWaits = !dryRun && counts.garbageCopies > counts.deletedCopies;
+      const garbageWaits = !dryRun && counts.garbageCopies > counts.deletedCopies && this.#parts.pool.links.some((link) => !link.isReady);
       const report: RunReport = { run: this.#run, reason, complete, dryRun, garbageWaits, tookMs: Math.round(performance.now() - startMs), endedMs: Date.now(), counts };
       this.#last = report;
       if (ended) {

@@ -110,7 +110,8 @@ export class Upkeep {
       });
     }
     if (this.reconciler.isDue) return this.reconciler.run().then(() => undefined);
-    if (this.#scrubber.isDue) return this.#scrubber.run(() => this.#asked.length > 0 || this.reconciler.isDue);
+    // What a disk has that is away for a moment cannot be read back, and is not missing.
+    if (this.#scrubber.isDue && !this.reconciler.isDiskAway) return this.#scrubber.run(() => this.#asked.length > 0 || this.reconciler.isDiskAway || this.reconciler.isDue);
     return undefined;
   }
 }

@@ -262,6 +262,19 @@ describe('a scrub', () => {
     await expect(readWhole(harness.store, blocks[5]!)).rejects.toMatchObject({ code: 'EIO' });
   });
 
+  it('waits for a disk that is away, instead of taking its copies for missing', { timeout: 30_000 }, async () => {
+    await build(2, 2);
+    await put(50);
+    await goAway(1);
+    harness.upkeep.start();
+    harness.upkeep.scrub({});
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(harness.upkeep.status.scrub).toMatchObject({ state: 'waiting', current: { counts: { blocks: 0 } } });
+    await comeBack(1);
+    await until('the scrub has ended', async () => harness.upkeep.status.scrub.state === 'idle', 15_000);
+    expect(harness.record.scrub?.last?.counts).toMatchObject({ blocks: 50, verifiedCopies: 100, missingCopies: 0, unreadableBlocks: 0 });
+  });
+
   it('goes on where it was when the driver is another one', { timeout: 30_000 }, async () => {
     await build(2, 2);
     await put(3000);
