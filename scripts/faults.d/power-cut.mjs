@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { CLI, Teardown, run, sdfs, sleep, startWriter } from './processes.mjs';
+import { Load } from './load.mjs';
+import { CLI, Teardown, run, sdfs, sleep } from './processes.mjs';
 import { random } from './model.mjs';
 
 const { values } = parseArgs({
@@ -74,9 +75,9 @@ async function servingPids() {
 const clone = (name, into) => run('cp', ['--reflink=always', place('store', `${name}.img`), place('store', into, `${name}.img`)]);
 
 /** What must be there is read before the first disk stops, what may be there after the last. */
-function copyLedgers(into, { counters }) {
-  for (const name of fs.readdirSync(place('ledgers'))) {
-    const bytes = fs.readFileSync(place('ledgers', name));
+function copyLedgers(from, into, { counters }) {
+  for (const name of fs.readdirSync(from)) {
+    const bytes = fs.readFileSync(join(from, name));
     const target = join(into, name);
     if (counters === 'synced') fs.writeFileSync(target, bytes);
     else {
@@ -87,42 +88,25 @@ function copyLedgers(into, { counters }) {
   }
 }
 
-async function cutTogether(into, pids) {
+async function cutTogether(into, load, serving) {
+  const pids = [...load.pids, ...serving];
   for (const pid of pids) process.kill(pid, 'SIGSTOP');
   try {
-    copyLedgers(place('store', into, 'ledgers'), { counters: 'synced' });
+    copyLedgers(load.ledgers, place('store', into, 'ledgers'), { counters: 'synced' });
     for (const name of names) await clone(name, into);
   } finally {
     for (const pid of pids) process.kill(pid, 'SIGCONT');
   }
 }
 
-async function cutApart(into) {
+async function cutApart(into, load) {
   const ledgers = place('store', into, 'ledgers');
-  copyLedgers(ledgers, { counters: 'synced' });
+  copyLedgers(load.ledgers, ledgers, { counters: 'synced' });
   await Promise.all(names.map(async (name) => {
     await sleep(chance() * SKEW_MS);
     await clone(name, into);
   }));
-  copyLedgers(ledgers, { counters: 'begun' });
-}
-
-/** Writers with a new history, in a directory of their own: what a verifier has to go through stays short. */
-function startLoad(number) {
-  const name = `load${number}`;
-  fs.rmSync(place('ledgers'), { recursive: true });
-  fs.mkdirSync(place('ledgers'));
-  fs.mkdirSync(place('live/mnt', name));
-  const seeds = Array.from({ length: Number(values.writers) }, (_, writer) => seed + number * 1000 + writer);
-  const writers = seeds.map((own, writer) => startWriter(place('live/mnt', name), writer, own, place('ledgers', String(writer))));
-  for (const writer of writers) void writer.exit.then(({ code, said }) => { if (code !== 0) found.push(`a writer saw an error: ${said}`); });
-  return {
-    name, seeds, pids: writers.map(({ pid }) => pid),
-    async stop() {
-      await Promise.all(writers.map((writer) => writer.stop()));
-      await run('rm', ['-rf', place('live/mnt', name)]);
-    },
-  };
+  copyLedgers(load.ledgers, ledgers, { counters: 'begun' });
 }
 
 /** In a mount namespace of its own, where the clones lie in the places of the disks, after a boot with another id. */
@@ -159,20 +143,18 @@ process.on('SIGINT', () => { interrupted = true; });
 try {
   console.log(`seed ${seed}`);
   await setUp();
-  let load;
-  teardown.add('end the writers', () => load?.stop());
+  const load = new Load({ mountpoint: place('live/mnt'), ledgers: place('ledgers'), writers: Number(values.writers), seed, allow: [], onFinding: (text) => found.push(text) });
+  load.start();
+  teardown.add('end the load', () => load.stop());
   const serving = await servingPids();
   for (let cut = 1; cut <= cuts && !interrupted; cut++) {
-    if ((cut - 1) % CUTS_PER_LOAD === 0) {
-      await load?.stop();
-      load = startLoad(cut);
-    }
+    if (cut % CUTS_PER_LOAD === 0) await load.renew();
     await sleep(200 + chance() * 2000);
     const kind = cut % 2 === 0 ? 'apart' : 'together';
     const into = `cut${cut}`;
     fs.mkdirSync(place('store', into, 'ledgers'), { recursive: true });
-    if (kind === 'together') await cutTogether(into, [...load.pids, ...serving]);
-    else await cutApart(into);
+    if (kind === 'together') await cutTogether(into, load, serving);
+    else await cutApart(into, load);
     const lost = values.lose && cut % 4 > 1 ? names.slice(0, diskCount).sort(() => chance() - 0.5).slice(0, copies - 1) : [];
     const start = performance.now();
     let result = 'recovered';

@@ -19,9 +19,14 @@ export async function run(program, args, { timeoutMs = 120_000, ...options } = {
 
 export const sdfs = (args, options) => run(process.execPath, [CLI, ...args], options);
 
-/** A writer of writer.mjs. `ended` resolves with what it said when it ended by itself, which is a finding. */
-export function startWriter(directory, number, seed, ledger, allow = []) {
-  const child = spawn(process.execPath, [join(HERE, 'writer.mjs'), directory, String(number), String(seed), ledger, '--allow', allow.join(',')], { stdio: ['ignore', 'ignore', 'pipe'] });
+/** A writer of writer.mjs. */
+export const startWriter = (directory, number, seed, ledger, allow = []) => startProgram(`writer ${number}`, 'writer.mjs', [directory, String(number), String(seed), ledger, '--allow', allow.join(',')]);
+
+export const startSqlite = (database, ledger, allow = []) => startProgram('the SQLite writer', 'sqlite-writer.mjs', [database, ledger, '--allow', allow.join(',')]);
+
+/** `exit` resolves with what it said when it ended by itself, which is a finding. */
+function startProgram(name, script, args) {
+  const child = spawn(process.execPath, [join(HERE, script), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.on('data', (data) => { said += data; });
   const exit = new Promise((resolveExit) => { child.once('exit', (code, signal) => resolveExit({ code, signal, said: said.trim() })); });
@@ -32,7 +37,7 @@ export function startWriter(directory, number, seed, ledger, allow = []) {
     async stop() {
       child.kill('SIGTERM');
       const { code, signal, said: text } = await exit;
-      return code === 0 ? undefined : `writer ${number} ended with ${code ?? signal}: ${text}`;
+      return code === 0 ? undefined : `${name} ended with ${code ?? signal}: ${text}`;
     },
   };
 }

@@ -3,6 +3,7 @@
 //   node verify.mjs DIRECTORY LEDGERS process|power SEED...     one seed a writer; ledgers are LEDGERS/0, 1, ...
 //
 // process: all that returned is there. power: all that was there when the last fsync returned is.
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { readLedger } from './ledger.mjs';
@@ -128,6 +129,20 @@ export function verifyShared(file, least, most) {
   return counts.flatMap((count, writer) => (count < least[writer] || count > most[writer] ? [`shared: ${count} records of writer ${writer}, wanted ${least[writer]} to ${most[writer]}`] : []));
 }
 
+/** Problems with the database of sqlite-writer.mjs: all acknowledged transactions, and at most the one on its way. */
+export function verifySqlite(database, ledger, mode) {
+  const promised = mode === 'power' ? ledger.synced : ledger.done;
+  if (!fs.existsSync(database)) return promised > 0 ? [`${database} is missing`] : [];
+  const { stdout, stderr } = spawnSync('sqlite3', ['-batch', database, "pragma integrity_check; select count(*) || ' ' || (select n from total) || ' ' || max(number) from entry;"], { encoding: 'utf8', timeout: 60_000 });
+  const [check, numbers] = stdout.split('\n');
+  // The tables themselves may not have been acknowledged.
+  if (promised === 0 && /no such table/.test(stderr)) return [];
+  if (check !== 'ok') return [`SQLite: ${stdout}${stderr}`];
+  const [count, total, last] = (numbers ?? '').split(' ').map(Number);
+  const fine = promised === 0 || (count === total && count === last && count >= promised && count <= ledger.begun);
+  return fine ? [] : [`SQLite: ${promised} transactions promised, ${ledger.begun} begun; entries, total and last number are ${numbers} ${stderr}`];
+}
+
 /** All problems found under `directory`, where writers 0 … worked from `seeds`. */
 export function verifyAll(directory, { ledgers, seeds, mode }) {
   const problems = [];
@@ -148,7 +163,10 @@ export function verifyAll(directory, { ledgers, seeds, mode }) {
 
 if (import.meta.filename === process.argv[1]) {
   const [directory, ledgers, mode, ...seeds] = process.argv.slice(2);
-  const problems = verifyAll(directory, { ledgers, seeds: seeds.map(Number), mode });
+  const problems = [
+    ...verifyAll(directory, { ledgers, seeds: seeds.map(Number), mode }),
+    ...(fs.existsSync(join(ledgers, 'sqlite')) ? verifySqlite(join(directory, 'transactions.db'), readLedger(join(ledgers, 'sqlite')), mode) : []),
+  ];
   for (const problem of problems) console.error(problem);
   process.exit(problems.length > 0 ? 1 : 0);
 }
