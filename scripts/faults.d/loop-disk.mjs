@@ -1,9 +1,11 @@
 // A disk that can have faults: ext4 in an image file on a loop device.
 import fs from 'node:fs';
 import { basename, join } from 'node:path';
-import { run } from './processes.mjs';
+import { run, sleep } from './processes.mjs';
 
 const FILLER = '.filler';
+/** How long a worker may hold on to a disk that has failed. */
+const RELEASE_MS = 60_000;
 
 export class LoopDisk {
   directory;
@@ -57,10 +59,13 @@ export class LoopDisk {
     await run('mount', ['-o', 'remount,ro', this.mountpoint]).catch(() => {});
   }
 
-  /** As it was when it went, mounted again. A worker may hold the old mount until it dies. */
+  /** As it was when it went, mounted again: possible only when nobody holds what was there before. */
   async comeBack() {
     await run('umount', ['-l', this.mountpoint]).catch(() => {});
-    await run('bash', ['-c', `for device in $(losetup -nO NAME -j ${this.#image}); do losetup -d $device; done`]).catch(() => {});
+    for (let waitedMs = 0; (await run('losetup', ['-j', this.#image])) !== ''; waitedMs += 500) {
+      if (waitedMs > RELEASE_MS) throw new Error(`${this.name}: the failed file system is still in use after ${RELEASE_MS / 1000} s`);
+      await sleep(500);
+    }
     await run('bash', ['-c', `e2fsck -fy ${this.#image} >/dev/null 2>&1; [ $? -lt 4 ]`]);
     await this.#mount();
   }
