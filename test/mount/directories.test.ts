@@ -1,12 +1,12 @@
 // Large directories on a mount: listings that are complete, stay stable while entries change, and end.
 import { opendir, readdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
-import { describeOnMount } from '../support/mount.ts';
+import { describeOnEdges } from '../support/edges.ts';
 
 /** SDFS_TEST_FILES=100000 is what issue and README promise; CI takes fewer. */
 const FILES = Number(process.env.SDFS_TEST_FILES ?? 10_000);
 
-describeOnMount(`a directory of ${FILES} files`, {}, (mount) => {
+describeOnEdges(`a directory of ${FILES} files`, {}, (mount) => {
   const path = (...parts: string[]): string => mount().path(...parts);
 
   it('is made, listed in full, read and removed', { timeout: 60_000 + FILES * 10 }, async () => {

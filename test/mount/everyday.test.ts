@@ -1,13 +1,13 @@
 // Ordinary programs on a mount: cp, rsync, tar, git, SQLite, a compiler, find, du, df.
 import { existsSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { describeOnMount } from '../support/mount.ts';
+import { describeOnEdges } from '../support/edges.ts';
 import { hasProgram } from '../support/programs.ts';
 
 /** A tree of an ordinary kind that every machine has: thousands of small files, links, some large ones. */
 const TREE = ['/usr/include/linux', '/usr/share/doc', '/usr/lib/node_modules', '/etc'].find((path) => existsSync(path)) ?? '/etc';
 
-describeOnMount('ordinary programs', {}, (mount) => {
+describeOnEdges('ordinary programs', {}, (mount, needs) => {
   it('cp -a copies a tree that diff finds equal', async () => {
     await mount().sh(`cp -a ${TREE} copied && diff -r --no-dereference ${TREE} copied`);
   });
@@ -17,7 +17,8 @@ describeOnMount('ordinary programs', {}, (mount) => {
     expect(await mount().sh(`rsync -aHi ${TREE}/ rsynced/`)).toBe('');
   });
 
-  it.skipIf(!hasProgram('rsync'))('rsync keeps owners, modes, nanosecond times and links', async () => {
+  it.skipIf(!hasProgram('rsync'))('rsync keeps owners, modes, nanosecond times and links', async (context) => {
+    needs(context, 'nanoseconds');
     await mount().sh(`
       mkdir ../plain && cd ../plain
       echo one >one && ln one hard && ln -s one soft && mkdir dir && touch -h -d '2001-02-03 04:05:06.123456789' one soft dir
@@ -30,7 +31,8 @@ describeOnMount('ordinary programs', {}, (mount) => {
     expect(await mount().sh(`cd kept && ${list}`)).toBe(await mount().sh(`cd ../plain && ${list}`));
   });
 
-  it('tar gives back what it packed', async () => {
+  it('tar gives back what it packed', async (context) => {
+    needs(context, 'one time alone');
     await mount().sh(`
       tar cf ../tree.tar -C ${TREE} .
       mkdir untarred && tar xf ../tree.tar -C untarred

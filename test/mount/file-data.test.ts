@@ -1,12 +1,12 @@
 // The bytes of files on a mount: offsets, holes, truncation, appends, mappings, unlinked files.
 import { open, readFile, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
-import { describeOnMount } from '../support/mount.ts';
+import { describeOnEdges } from '../support/edges.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
-describeOnMount('file data', {}, (mount) => {
+describeOnEdges('file data', {}, (mount, needs) => {
   const path = (...parts: string[]): string => mount().path(...parts);
   const script = (name: string, ...args: string[]): Promise<unknown> => mount().script('syscall.mjs', [name, ...args]).then((text) => JSON.parse(text) as unknown);
 
@@ -43,7 +43,8 @@ describeOnMount('file data', {}, (mount) => {
     expect(blocks * 512).toBeLessThan(MiB);
   });
 
-  it('SEEK_DATA and SEEK_HOLE tell data from holes', async () => {
+  it('SEEK_DATA and SEEK_HOLE tell data from holes', async (context) => {
+    needs(context, 'holes that are found');
     await truncate(await made('sparse'), 8 * MiB);
     const file = await open(path('sparse'), 'r+');
     await file.write(Buffer.alloc(64 * KiB, 1), 0, 64 * KiB, 2 * MiB);
@@ -52,7 +53,8 @@ describeOnMount('file data', {}, (mount) => {
     expect(await script('extents', path('sparse'))).toEqual([[2 * MiB, 2 * MiB + 64 * KiB]]);
   });
 
-  it('a punched hole reads as zeros, gives its space back, and keeps the size', async () => {
+  it('a punched hole reads as zeros, gives its space back, and keeps the size', async (context) => {
+    needs(context, 'fallocate');
     await writeFile(path('punched'), Buffer.alloc(4 * MiB, 7));
     const before = (await stat(path('punched'))).blocks;
     expect(await script('fallocate', path('punched'), '3', String(MiB), String(2 * MiB))).toBe(0);
@@ -63,7 +65,8 @@ describeOnMount('file data', {}, (mount) => {
     expect((await stat(path('punched'))).blocks).toBeLessThanOrEqual(before - 4000);
   });
 
-  it('fallocate grows a file with zeros, or keeps its size when told so', async () => {
+  it('fallocate grows a file with zeros, or keeps its size when told so', async (context) => {
+    needs(context, 'fallocate');
     await writeFile(path('allocated'), 'abc');
     expect(await script('fallocate', path('allocated'), '1', '0', String(MiB))).toBe(0);
     expect((await stat(path('allocated'))).size).toBe(3);

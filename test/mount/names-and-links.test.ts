@@ -1,12 +1,12 @@
 // Names, links, renames, directories and extended attributes on a mount.
 import { link, lstat, mkdir, readFile, readdir, readlink, rename, rmdir, stat, symlink, unlink, utimes, writeFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
-import { describeOnMount } from '../support/mount.ts';
+import { describeOnEdges } from '../support/edges.ts';
 import { hasProgram } from '../support/programs.ts';
 
 const codeOf = (promise: Promise<unknown>): Promise<string> => promise.then(() => 'no error', (error: NodeJS.ErrnoException) => error.code ?? error.message);
 
-describeOnMount('names and links', {}, (mount) => {
+describeOnEdges('names and links', {}, (mount, needs) => {
   const path = (...parts: string[]): string => mount().path(...parts);
   const script = (name: string, ...args: string[]): Promise<unknown> => mount().script('syscall.mjs', [name, ...args]).then((text) => JSON.parse(text) as unknown);
 
@@ -42,7 +42,8 @@ describeOnMount('names and links', {}, (mount) => {
     expect(await readlink(path('longest'))).toBe('x'.repeat(4095));
   });
 
-  it('names are any bytes but NUL and slash', async () => {
+  it('names are any bytes but NUL and slash', async (context) => {
+    needs(context, 'names of any bytes');
     await mkdir(path('bytes'));
     const names = [Buffer.from([0xff, 0xfe, 0x01]), Buffer.from('new\nline'), Buffer.from('ünï'), Buffer.from([0x80]), Buffer.from(' '), Buffer.from('-rf')];
     for (const name of names) await writeFile(Buffer.concat([Buffer.from(`${path('bytes')}/`), name]), name);
@@ -87,7 +88,8 @@ describeOnMount('names and links', {}, (mount) => {
     expect((await stat(path('r'))).nlink).toBe(3);
   });
 
-  it('rename exchanges two names, and can refuse to replace', async () => {
+  it('rename exchanges two names, and can refuse to replace', async (context) => {
+    needs(context, 'flags of rename');
     await mkdir(path('x'));
     await writeFile(path('x/a'), 'a');
     await mkdir(path('x/b'));
@@ -97,7 +99,8 @@ describeOnMount('names and links', {}, (mount) => {
     expect((await stat(path('x/a'))).isDirectory()).toBe(true);
   });
 
-  it('a file without a name gets one by linkat', async () => {
+  it('a file without a name gets one by linkat', async (context) => {
+    needs(context, 'files without a name');
     await mkdir(path('unnamed'));
     expect(await script('tmpfile', path('unnamed'), path('unnamed/named'))).toBe(0);
     expect((await stat(path('unnamed/named'))).nlink).toBe(1);
@@ -110,7 +113,8 @@ describeOnMount('names and links', {}, (mount) => {
     await mount().sh('cd nodes && (echo through >fifo &) && test "$(cat fifo)" = through');
   });
 
-  it('times are kept to the nanosecond, also before 1970', async () => {
+  it('times are kept to the nanosecond, also before 1970', async (context) => {
+    needs(context, 'nanoseconds');
     await mount().sh(`
       touch times && touch -d '1960-01-02 03:04:05.000000007' times
       test "$(TZ=UTC stat -c %y times | cut -c1-29)" = "$(TZ=UTC date -d '1960-01-02 03:04:05.000000007' '+%F %H:%M:%S.%N')"

@@ -41,8 +41,8 @@ function reasonNotToMount(): string | undefined {
 }
 
 /** A describe whose tests share one mount; left out, with the reason in its name, where nothing can be mounted. */
-export function describeOnMount(name: string, options: TestMountOptions & { readonly faults?: boolean }, tests: (mount: () => TestMount) => void): void {
-  const reason = reasonNotToMount();
+export function describeOnMount(name: string, options: TestMountOptions & { readonly faults?: boolean; readonly missing?: string | undefined }, tests: (mount: () => TestMount) => void): void {
+  const reason = reasonNotToMount() ?? options.missing;
   describe.skipIf(reason !== undefined)(reason === undefined ? name : `${name} (${reason})`, () => {
     let mount: TestMount | undefined;
     beforeAll(async () => {
