@@ -146,6 +146,8 @@ export const LIMITS = {
   /** A child that was told to stop is killed after this long. */
   workerStopMs: 20_000,
   driverStopMs: 60_000,
+  /** fusermount3, which mounts for an ordinary user: it waits for nothing but the file system that the mountpoint is on. */
+  mountHelperMs: 10_000,
   /** Drivers tried to finish an unmount before it is given up (the data is process-proof: the next mount finishes it). */
   unmountDriversMax: 3,
   /** How long a clean shutdown lets the last users of a busy, detached mount finish before they are cut off. */

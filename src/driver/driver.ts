@@ -120,7 +120,8 @@ export class Driver {
     };
     // A raised block epoch has to be safe before a block is named by it.
     if (newBlockEpoch) await durability.sync();
-    const fs = new LocalFileSystem(context);
+    // Who mounts a volume first has made it: an ordinary user, too, can write to the root of their own.
+    const fs = new LocalFileSystem(context, { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
     const locks = start.locks === 'sdfs' ? new MachineLocks({ store: lockRows(engine, start.mountEpoch), epoch: start.epoch, waitsForOpenFile: waitsForOpenFileLock }) : undefined;
     const orphans = fs.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, locks: locks?.counts.held, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');

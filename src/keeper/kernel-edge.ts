@@ -1,9 +1,10 @@
 // What the keeper asks of the kernel, and how Linux answers: open and mount /dev/fuse, unmount it, abort it, tune it.
 import { spawn } from 'node:child_process';
-import { constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { abortConnection, setReadAhead } from '../kernel/connection.ts';
+import { mountByHelper } from '../kernel/fusermount.ts';
 import type { MountOptions } from '../kernel/mount-options.ts';
 import { findMount } from '../kernel/mount-table.ts';
 import { mountFuse } from '../kernel/mount.ts';
@@ -18,7 +19,7 @@ export interface MountedDevice {
 
 /** None of these touches the mount from the keeper's own threads. */
 export interface KernelEdge {
-  /** UserError when there is no /dev/fuse, or the mount is refused. */
+  /** As root by mount(2), else by fusermount3. UserError when there is no /dev/fuse, or the mount is refused. */
   mount(mountpoint: string, options: MountOptions): MountedDevice;
   /** 'wait' resolves to 'busy' when the mount is in use; 'notMounted' when somebody else was first. */
   unmount(mountpoint: string, mode: 'wait' | 'detach'): Promise<'done' | 'busy' | 'notMounted'>;
@@ -26,7 +27,8 @@ export interface KernelEdge {
   isMounted(mountpoint: string, connection: number): boolean;
   /** All that wait on the mount get an error. */
   abort(connection: number): void;
-  setReadAhead(connection: number, kib: number): void;
+  /** False where that is not permitted, or not known. */
+  setReadAhead(connection: number, kib: number): boolean;
 }
 
 /** Sequential reads ask for whole requests, and one more than the reader needs now. */
@@ -40,8 +42,7 @@ export class LinuxKernelEdge implements KernelEdge {
   }
 
   mount(mountpoint: string, options: MountOptions): MountedDevice {
-    const fd = openDevice();
-    mountFuse(fd, mountpoint, options);
+    const fd = process.getuid?.() === 0 ? mountDirectly(mountpoint, options) : mountByHelper(mountpoint, options);
     return { fd, connection: findMount(mountpoint)?.minor ?? null };
   }
 
@@ -74,8 +75,19 @@ export class LinuxKernelEdge implements KernelEdge {
     abortConnection(connection);
   }
 
-  setReadAhead(connection: number, kib: number): void {
-    setReadAhead(connection, kib);
+  setReadAhead(connection: number, kib: number): boolean {
+    return setReadAhead(connection, kib);
+  }
+}
+
+function mountDirectly(mountpoint: string, options: MountOptions): number {
+  const fd = openDevice();
+  try {
+    mountFuse(fd, mountpoint, options);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
 }
 

@@ -39,7 +39,7 @@ export function createMountHolder(kernel: KernelEdge, options: MountHolderOption
 
 function setReadAhead(kernel: KernelEdge, connection: number | null, log: Logger): void {
   try {
-    if (connection !== null) kernel.setReadAhead(connection, READ_AHEAD_KIB);
+    if (connection !== null && !kernel.setReadAhead(connection, READ_AHEAD_KIB)) log.debug('read-ahead stays as the kernel has it: only root may set it');
   } catch (error) {
     log.warn({ err: error }, 'read-ahead was not set; sequential reads will be slower');
   }

@@ -7,10 +7,12 @@ const EBUSY = 16;
 
 /**
  * Ends connection `minor` (the mount's device number, see MountEntry): all that wait on it get ECONNABORTED, whatever
- * the driver does. False: there is no such connection any more. SystemCallError where fusectl cannot be mounted.
+ * the driver does. Its owner may do so, and root. False: there is no such connection any more, it is somebody else's, or
+ * only root could mount fusectl. SystemCallError where root cannot.
  */
 export function abortConnection(minor: number): boolean {
   if (writeSetting(`${CONNECTIONS}/${minor}/abort`, '1')) return true;
+  if (process.getuid?.() !== 0) return false;
   ensureControlFileSystem();
   return writeSetting(`${CONNECTIONS}/${minor}/abort`, '1');
 }
@@ -24,19 +26,20 @@ function ensureControlFileSystem(): void {
 
 /**
  * How much the kernel reads ahead in sequential reads, in KiB. INIT can only lower its 128 KiB. False: the mount is
- * gone, or this kernel shows no such setting.
+ * gone, this kernel shows no such setting, or an ordinary user asks.
  */
 export function setReadAhead(minor: number, kib: number): boolean {
   return writeSetting(`/sys/class/bdi/0:${minor}/read_ahead_kb`, String(kib));
 }
 
-/** False where there is no such file, and none is made: sysfs would refuse with another error. */
+/** False where there is no such file, or it is not this user's to write. None is made: sysfs would refuse with another error. */
 function writeSetting(file: string, value: string): boolean {
   try {
     writeFileSync(file, value, { flag: 'r+' });
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'EACCES' || code === 'EPERM') return false;
     throw error;
   }
 }

@@ -49,6 +49,12 @@ export function findMount(mountpoint: string, table: readonly MountEntry[] = rea
   return table.findLast((entry) => entry.mountpoint === mountpoint);
 }
 
+/** The user who owns a FUSE mount (user_id); undefined for other types. */
+export function ownerOfMount(entry: MountEntry): number | undefined {
+  const option = entry.superOptions.find((word) => word.startsWith('user_id='));
+  return option === undefined ? undefined : Number(option.slice('user_id='.length));
+}
+
 export function readMountTable(): MountEntry[] {
   return parseMountTable(readFileSync('/proc/self/mountinfo'));
 }

@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { EXIT, UserError } from '../base/errors.ts';
 import { SystemCallError, errno, mount, strerror, umount2 } from '../os/libc.ts';
+import { unmountByHelper } from './fusermount.ts';
 import { mountData, mountFlags } from './mount-options.ts';
 import type { MountOptions } from './mount-options.ts';
 
@@ -37,9 +38,11 @@ const UMOUNT_FLAGS: Record<UnmountMode, number> = { wait: 8, detach: 8 | 2, abor
 
 /**
  * TOUCHES THE MOUNT, and blocks while dirty pages are written: never call it in the serving process, which would wait
- * for itself. SystemCallError when the system refuses (EBUSY 16, EINVAL 22: not mounted).
+ * for itself. An ordinary user's goes by fusermount3. SystemCallError when the system refuses (EBUSY 16, EINVAL 22: not
+ * mounted).
  */
 export function unmount(mountpoint: string, mode: UnmountMode): void {
+  if (mode !== 'abort' && process.getuid?.() !== 0) return unmountByHelper(mountpoint, mode);
   if (umount2(mountpoint, UMOUNT_FLAGS[mode]) !== 0) throw new SystemCallError('umount2', mountpoint, errno());
 }
 

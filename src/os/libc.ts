@@ -80,3 +80,12 @@ export const send: (fd: number, buffer: Uint8Array, count: number, flags: number
   libc.func('int64_t send(int fd, const uint8_t *buffer, uint64_t count, int flags)');
 export const setsockopt: (fd: number, level: number, option: number, value: Uint8Array, bytes: number) => number =
   libc.func('int setsockopt(int fd, int level, int option, const uint8_t *value, unsigned int bytes)');
+/** socketpair(2); `pair` takes two i32 descriptors. */
+export const socketpair: (domain: number, type: number, protocol: number, pair: Uint8Array) => number =
+  libc.func('int socketpair(int domain, int type, int protocol, _Out_ uint8_t *pair)');
+/** recvmsg(2) with a struct msghdr; flags 0x40 = MSG_DONTWAIT, 0x40000000 = MSG_CMSG_CLOEXEC. */
+export const recvmsg: (fd: number, header: Uint8Array, flags: number) => number =
+  libc.func('int64_t recvmsg(int fd, _Inout_ uint8_t *header, int flags)');
+/** fcntl(2) with an int: 3 F_GETFL, 4 F_SETFL. */
+const fcntlInt = libc.func('int fcntl(int fd, int command, ...)') as (fd: number, command: number, type: 'int', argument: number) => number;
+export const fcntl = (fd: number, command: number, argument: number): number => fcntlInt(fd, command, 'int', argument);

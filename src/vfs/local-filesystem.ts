@@ -23,11 +23,11 @@ const BYTES_PER_INODE_GUESS = 1024;
 export class LocalFileSystem implements api.FileSystem {
   readonly #context: VfsContext;
 
-  /** Makes the root directory of a new volume. */
-  constructor(context: VfsContext) {
+  /** Makes the root directory of a new volume, which belongs to `owner`: root by default. */
+  constructor(context: VfsContext, owner: { uid: number; gid: number } = { uid: 0, gid: 0 }) {
     this.#context = context;
     context.orphans.freeWith((inode) => reshape.freeInode(context, inode, xattrs.dropXattrs));
-    if (context.engine.reader.get(keys.inode(ROOT_INODE)) === undefined) this.#format();
+    if (context.engine.reader.get(keys.inode(ROOT_INODE)) === undefined) this.#format(owner);
     const schema = context.engine.reader.get(keys.bookkeeping(BOOKKEEPING.schema));
     if (schema === undefined || decodeNumber(schema) > SCHEMA_VERSION) throw new FsError('EIO', 'the metadata was written by a newer sdfs; install that version');
   }
@@ -44,12 +44,12 @@ export class LocalFileSystem implements api.FileSystem {
     return rows.length;
   }
 
-  #format(): void {
+  #format({ uid, gid }: { uid: number; gid: number }): void {
     const time = now();
     this.#context.engine.transact(null, (tx) => {
       tx.put(keys.bookkeeping(BOOKKEEPING.schema), encodeNumber(SCHEMA_VERSION_FIRST));
       putInode(tx, {
-        number: ROOT_INODE, flags: 0, mode: FILE_TYPE.directory | 0o755, links: 2, uid: 0, gid: 0, device: 0, size: 0, allocatedBytes: 0, reservedBytes: 0,
+        number: ROOT_INODE, flags: 0, mode: FILE_TYPE.directory | 0o755, links: 2, uid, gid, device: 0, size: 0, allocatedBytes: 0, reservedBytes: 0,
         parent: ROOT_INODE, nextCookie: FIRST_COOKIE, accessed: time, modified: time, changed: time, born: time,
       });
     });

@@ -38,8 +38,9 @@ export class StandInKernel implements KernelEdge {
   abort(): void {
     this.calls.push('abort');
   }
-  setReadAhead(_connection: number, kib: number): void {
+  setReadAhead(_connection: number, kib: number): boolean {
     this.calls.push(`read-ahead ${kib}`);
+    return true;
   }
 }
 
