@@ -6,9 +6,9 @@ import { EXIT, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { DriverFileInfo } from '../control/api.ts';
 import { ControlClient } from '../control/client.ts';
-import { listRunningMounts } from '../control/running-mounts.ts';
 import type { RegisteredMount } from '../control/running-mounts.ts';
 import { EXIT_CODES_HELP } from './failure.ts';
+import { listMounts } from './locate.ts';
 import { colour, formatBytes, formatTable, print } from './terminal.ts';
 
 /** Run in a process of its own: a stat of a mount that hangs must not hang this one. */
@@ -52,7 +52,7 @@ function statElsewhere(path: string): Promise<{ device: bigint; inode: number }>
 function mountOfDevice(device: bigint): RegisteredMount | undefined {
   const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn);
   const minor = (device & 0xffn) | ((device >> 12n) & ~0xffn);
-  return major === 0n ? listRunningMounts().find((mount) => mount.connection !== null && BigInt(mount.connection) === minor) : undefined;
+  return major === 0n ? listMounts().find((mount) => mount.connection !== null && BigInt(mount.connection) === minor) : undefined;
 }
 
 export function formatInfo(path: string, info: DriverFileInfo, copies: number): string {

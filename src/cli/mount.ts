@@ -11,7 +11,7 @@ import type { DriverKind } from '../control/api.ts';
 import { launchKeeper, openLog } from '../keeper/launch.ts';
 import { checkMountpoint, resolveMountpoint } from '../keeper/mountpoint.ts';
 import { runKeeper } from '../keeper/run.ts';
-import { readVolume, volumePaths } from '../keeper/volume.ts';
+import { checkVolumeOwner, readVolume, volumePaths } from '../keeper/volume.ts';
 import { DEFAULT_MOUNT_OPTIONS, parseMountOptions } from '../kernel/mount-options.ts';
 import type { MountOptions } from '../kernel/mount-options.ts';
 import { EXIT_CODES_HELP } from './failure.ts';
@@ -33,15 +33,19 @@ interface MountCommandOptions {
 const FOR_OTHERS = new Set(['defaults', 'auto', 'noauto', 'nofail', '_netdev', 'nouser', 'async', 'diratime', 'loud', 'silent']);
 
 /**
- * The options of a mount of `volumeDirectory`, from the words after -o. UserError (usage) for an unknown one. Others are
- * kept out by fuse-native unless asked in, since what they made would not be theirs.
+ * The options of a mount of `volumeDirectory`, from the words after -o. Root shares it with all users, but not by
+ * fuse-native, since what they made would not be theirs; an ordinary user's is theirs alone unless they ask, without
+ * set-uid programs and devices. UserError (usage, denied) for an option that is unknown or for root.
  */
-export function mountOptions(volumeDirectory: string, words: readonly string[], driver: DriverKind = 'direct'): MountOptions {
+export function mountOptions(volumeDirectory: string, words: readonly string[], driver: DriverKind = 'direct', asRoot: boolean = process.getuid?.() === 0): MountOptions {
   const ours = words
     .flatMap((text) => text.split(','))
     .filter((word) => !FOR_OTHERS.has(word) && !word.startsWith('x-') && !word.startsWith('comment='));
   // The source column is the volume, so that `mount -a` knows an fstab line as mounted, and `df` says what it is.
-  return parseMountOptions(ours.join(','), { ...DEFAULT_MOUNT_OPTIONS, allowOther: driver === 'direct', fsname: volumeDirectory });
+  const defaults = { ...DEFAULT_MOUNT_OPTIONS, allowOther: asRoot && driver === 'direct', noSuid: !asRoot, noDev: !asRoot, fsname: volumeDirectory };
+  const options = parseMountOptions(ours.join(','), defaults);
+  if (!asRoot && !(options.noSuid && options.noDev)) throw new UserError('the mount options "suid" and "dev" are for root: the mount of an ordinary user is nosuid,nodev; leave them out', EXIT.denied);
+  return options;
 }
 
 /** Checks it; the default mountpoint is made when missing, any other must be there. */
@@ -61,7 +65,7 @@ function makeDirectory(path: string): void {
   try {
     mkdirSync(path, { recursive: true });
   } catch (cause) {
-    throw new UserError(`cannot make ${path}: ${(cause as Error).message}`, EXIT.denied, { cause });
+    throw new UserError(`cannot make ${path}: ${(cause as Error).message}; name a directory of your own to mount at: sdfs mount VOLUME DIRECTORY`, EXIT.denied, { cause });
   }
 }
 
@@ -75,11 +79,11 @@ export function registerMount(program: Command): void {
   program
     .command('mount')
     .summary('mount a volume')
-    .description('Mount a volume. In the foreground it serves until it is unmounted or interrupted (SIGINT and SIGTERM unmount cleanly); with -d it returns when the mount is usable.')
+    .description('Mount a volume. In the foreground it serves until it is unmounted or interrupted (SIGINT and SIGTERM unmount cleanly); with -d it returns when the mount is usable. Without root it goes through fusermount3, on a directory of your own: the mount is yours alone (-o allow_other opens it where /etc/fuse.conf has user_allow_other).')
     .argument('<volume>', 'the volume directory')
     .argument('[mountpoint]', `where to mount it (default: ${DEFAULT_MOUNTPOINT}, made when missing)`)
     .option('-d, --background', 'serve in the background; return when the mount is usable, or say why it is not')
-    .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, nosuid, nodev, noexec, noacl, locks=sdfs (keep flock and fcntl locks in sdfs, not in the kernel), …; allow_other is on', collect)
+    .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, nosuid, nodev, noexec, noacl, locks=sdfs (keep flock and fcntl locks in sdfs, not in the kernel), …; root mounts with allow_other, an ordinary user with nosuid,nodev', collect)
     .addOption(new Option('--driver <driver>', 'how the driver reaches the kernel: "direct" speaks the protocol of /dev/fuse itself; "fuse-native" uses the npm package of that name and libfuse 2, with the gaps that docs/SEMANTICS.md lists, and allow_other off').choices(DRIVER_KINDS).default('direct'))
     .option('--log-file <file>', 'where the log goes, as JSON (default: VOLUME/log/sdfs.log, or stderr in the foreground without a terminal)')
     .addHelpText('after', EXIT_CODES_HELP)
@@ -87,9 +91,9 @@ export function registerMount(program: Command): void {
       const { driver } = options;
       const volumeDirectory = resolveVolume(volume);
       readVolume(volumeDirectory);
+      checkVolumeOwner(volumeDirectory);
       const mount = mountOptions(volumeDirectory, options.options ?? [], driver);
       if (driver === 'fuse-native' && mount.locks === 'sdfs') throw new UserError('fuse-native passes no locks on: leave out -o locks=sdfs, or --driver fuse-native', EXIT.usage);
-      if (process.getuid?.() !== 0) throw new UserError('mounting needs root: run it with sudo', EXIT.denied);
       const mountpoint = prepareMountpoint(givenMountpoint);
       const level = command.optsWithGlobals<{ logLevel: string }>().logLevel;
       if (options.background) {

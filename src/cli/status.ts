@@ -8,7 +8,7 @@ import { unmountedReport } from '../keeper/status-report.ts';
 import { readVolume } from '../keeper/volume.ts';
 import { EXIT_CODES_HELP } from './failure.ts';
 import { describeScrub, describeUpkeep } from './upkeep-text.ts';
-import { findMounts, locateMount, resolveVolume } from './locate.ts';
+import { checkMountOwner, findMounts, locateMount, resolveVolume } from './locate.ts';
 import { colour, formatBytes, formatTable, print } from './terminal.ts';
 
 export function registerStatus(program: Command): void {
@@ -28,6 +28,7 @@ export function registerStatus(program: Command): void {
 
 async function findReport(target: string | undefined): Promise<StatusReport> {
   if (target !== undefined && findMounts(target).length === 0) {
+    checkMountOwner(target);
     const directory = resolveVolume(target);
     return unmountedReport(readVolume(directory), directory, 'the volume is not mounted');
   }

@@ -6,6 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import { ControlClient, KeeperGoneError } from '../control/client.ts';
 import { isAlive, killProcess, waitForEnd } from '../control/process-identity.ts';
 import type { ProcessIdentity } from '../control/process-identity.ts';
+import { isOwn } from '../control/running-mounts.ts';
 import type { RegisteredMount } from '../control/running-mounts.ts';
 import { abortConnection } from '../kernel/connection.ts';
 import { findMount } from '../kernel/mount-table.ts';
@@ -13,7 +14,7 @@ import { unmount } from '../kernel/mount.ts';
 import { resolveMountpoint } from '../keeper/mountpoint.ts';
 import { EXIT_CODES_HELP } from './failure.ts';
 import { findHolders } from './holders.ts';
-import { findMounts, locateMount } from './locate.ts';
+import { checkMountOwner, findMounts, locateMount } from './locate.ts';
 import { print, warn } from './terminal.ts';
 
 interface UmountOptions {
@@ -92,13 +93,15 @@ async function forceUnmount(target: string | undefined): Promise<void> {
   if (mount !== undefined) {
     await endProcesses(mount);
     if (mount.connection !== null) detachAll(mount.mountpoint, mount.connection);
-    rmSync(mount.directory, { recursive: true, force: true });
+    // Not in a directory of another user, who could lead root elsewhere meanwhile: their next mount replaces it.
+    if (isOwn(mount.directory)) rmSync(mount.directory, { recursive: true, force: true });
     return print(`ended ${mount.mountpoint}`);
   }
   const mountpoint = target === undefined ? undefined : resolveMountpoint(target);
   const entry = mountpoint === undefined ? undefined : findMount(mountpoint);
   // Nobody's that is known: locateMount says so.
   if (mountpoint === undefined || entry === undefined || !entry.type.startsWith('fuse.sdfs')) return void locateMount(target);
+  checkMountOwner(mountpoint);
   abortConnection(entry.minor);
   detachAll(mountpoint, entry.minor);
   print(`ended ${mountpoint}`);

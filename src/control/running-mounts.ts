@@ -1,12 +1,12 @@
 // The register of running mounts: one runtime directory per mounted volume, with the sockets and a note of who runs it.
 //
-//   /run/sdfs/<volume uuid>/          0700; SDFS_RUN_DIR names another root than /run/sdfs
+//   ROOT/<volume uuid>/               0700; ROOT is /run/sdfs, for an ordinary user $XDG_RUNTIME_DIR/sdfs or, where that is
+//                                     not set, /tmp/sdfs-<uid>; SDFS_RUN_DIR names another
 //       mount.json                    RunningMount: enough to end a mount whose keeper is dead or hung
 //       control.sock                  control/api.ts
 //       worker-<id>.sock              ipc frames
-import { chmodSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { chmodSync, closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -40,18 +40,28 @@ export interface RegisteredMount extends RunningMount {
   readonly controlSocket: string;
 }
 
-/** /run/sdfs where this user may write there, else a directory of the user's own below the temporary directory. */
-export function runtimeRoot(): string {
+/** Where mounts of this user are registered: the first is where a new one is. */
+export function runtimeRoots(): readonly string[] {
   const chosen = process.env.SDFS_RUN_DIR;
-  if (chosen) return chosen;
-  return process.getuid?.() === 0 ? '/run/sdfs' : join(process.env.XDG_RUNTIME_DIR ?? tmpdir(), `sdfs-${process.getuid?.() ?? 0}`);
+  if (chosen) return [chosen];
+  const uid = process.getuid?.() ?? 0;
+  if (uid === 0) return ['/run/sdfs'];
+  // Not every shell of a user has the variable, so its usual value counts too.
+  const session = [process.env.XDG_RUNTIME_DIR, `/run/user/${uid}`].filter((directory) => directory !== undefined && isOwn(directory, uid));
+  return [...new Set([...session.map((directory) => join(directory as string, 'sdfs')), `/tmp/sdfs-${uid}`])];
+}
+
+/** Whether it is a directory of this user that nobody else may write to; a symbolic link is none. */
+export function isOwn(directory: string, uid: number = process.getuid?.() ?? 0): boolean {
+  const found = lstatSync(directory, { throwIfNoEntry: false });
+  return found !== undefined && found.isDirectory() && found.uid === uid && (found.mode & 0o022) === 0;
 }
 
 /** Paths in the runtime directory of one volume. */
 export class RuntimeDirectory {
   readonly path: string;
 
-  constructor(volume: string, root: string = runtimeRoot()) {
+  constructor(volume: string, root: string = runtimeRoots()[0] as string) {
     this.path = join(root, volume);
   }
 
@@ -71,9 +81,13 @@ export class RuntimeDirectory {
     }
     try {
       mkdirSync(this.path, { recursive: true, mode: 0o700 });
+      // In a directory for all, as /tmp is, somebody else may have been first.
+      for (const directory of [dirname(this.path), this.path]) {
+        if (!isOwn(directory)) throw new Error(`${directory} is another user's, or others may write to it`);
+      }
       chmodSync(this.path, 0o700);
     } catch (cause) {
-      throw new UserError(`cannot make the runtime directory ${this.path}: ${(cause as Error).message}; set SDFS_RUN_DIR to a directory that can be written`, EXIT.denied, { cause });
+      throw new UserError(`cannot make the runtime directory ${this.path}: ${(cause as Error).message}; set SDFS_RUN_DIR to a directory of your own`, EXIT.denied, { cause });
     }
   }
 
@@ -88,21 +102,25 @@ export class RuntimeDirectory {
   }
 }
 
-/** All registered mounts, of live and of dead keepers. What cannot be read or understood is left out. */
-export function listRunningMounts(root: string = runtimeRoot()): RegisteredMount[] {
-  let names: string[];
+/** All registered mounts of this user, of live and of dead keepers. What cannot be read or understood is left out. */
+export function listRunningMounts(roots: readonly string[] = runtimeRoots()): RegisteredMount[] {
+  return roots.filter((root) => isOwn(root)).flatMap((root) => readdirSync(root).flatMap((name) => {
+    const mount = readMount(join(root, name));
+    return mount === undefined ? [] : [mount];
+  }));
+}
+
+/** What one runtime directory says; undefined where it says nothing that can be understood. */
+export function readMount(directory: string): RegisteredMount | undefined {
   try {
-    names = readdirSync(root);
-  } catch {
-    return [];
-  }
-  return names.flatMap((name) => {
-    const directory = join(root, name);
+    const fd = openSync(join(directory, 'mount.json'), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
-      const mount = runningMountSchema.parse(JSON.parse(readFileSync(join(directory, 'mount.json'), 'utf8')));
-      return [{ ...mount, directory, controlSocket: join(directory, 'control.sock') }];
-    } catch {
-      return [];
+      const mount = runningMountSchema.parse(JSON.parse(readFileSync(fd, 'utf8')));
+      return { ...mount, directory, controlSocket: join(directory, 'control.sock') };
+    } finally {
+      closeSync(fd);
     }
-  });
+  } catch {
+    return undefined;
+  }
 }

@@ -12,7 +12,7 @@
 //   VOLUME/driver/            the driver's database
 //   VOLUME/log/sdfs.log       the log of mounts in the background
 //   VOLUME/disks/0…3          the disks of a volume that was made without --disk
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
@@ -100,6 +100,17 @@ function parseJson(file: string, text: string): unknown {
 
 function damaged(file: string, detail: string, cause?: unknown): UserError {
   return new UserError(`the volume file ${file} is damaged (${detail}); write it anew from the description that each disk directory holds in its identity file`, EXIT.damaged, { cause });
+}
+
+/**
+ * UserError where one user would mount a volume of another. Root could, and would shut the owner out: what a mount
+ * writes to volume, disks and journal is for its user alone.
+ */
+export function checkVolumeOwner(directory: string): void {
+  const { uid } = statSync(volumePaths(directory).description);
+  if (uid === process.getuid?.()) return;
+  const owner = uid === 0 ? 'root: mount it with sudo' : `user ${uid}: mount it as that user (sudo -u '#${uid}' sdfs mount …)`;
+  throw new UserError(`the volume ${directory} belongs to ${owner}, or give its directory and disks to another user first (chown -R)`, EXIT.denied);
 }
 
 /** Power-proof when it returns. */

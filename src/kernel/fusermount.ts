@@ -17,7 +17,6 @@ const COMM_FD = 3;
 
 /** The words after -o; commas in names are escaped. default_permissions: the kernel checks modes, as on root's mounts. */
 export function helperOptions(options: MountOptions): string {
-  if (!options.noSuid || !options.noDev) throw new UserError('the mount options "suid" and "dev" are for root: the mount of an ordinary user is nosuid,nodev; leave them out', EXIT.denied);
   const words = ['default_permissions', 'nosuid', 'nodev', `fsname=${escape(options.fsname)}`, `subtype=${escape(options.subtype)}`];
   if (options.readOnly) words.push('ro');
   if (options.noExec) words.push('noexec');
