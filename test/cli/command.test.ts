@@ -137,12 +137,12 @@ describe('a mount that cannot be', () => {
     expect(readdirSync(volume).toSorted()).toEqual(['disks', 'sdfs-volume.json', 'state.json']);
   });
 
-  it.runIf(ROOT)('because a user who is not root asks is refused', async () => {
+  it.runIf(ROOT)('because the volume is another user\'s is refused', async () => {
     await sdfs('init', volume);
     execFileSync('chmod', ['-R', 'a+rX', root]);
     const script = `process.setgid(65534); process.setuid(65534); import(${JSON.stringify(command.main)});`;
     const outcome = await runProgram(process.execPath, ['-e', script, '--', 'mount', volume, root]);
-    expectFailure(outcome, EXIT.denied, /needs root/);
+    expectFailure(outcome, EXIT.denied, /belongs to root: mount it with sudo/);
   });
 
   it('because the volume file is newer or damaged is refused', async () => {

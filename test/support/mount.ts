@@ -30,7 +30,7 @@ export interface TestMountOptions {
   readonly driver?: DriverKind;
 }
 
-function reasonNotToMount(): string | undefined {
+export function reasonNotToMount(): string | undefined {
   if (process.getuid?.() !== 0) return 'only root may mount';
   try {
     accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
