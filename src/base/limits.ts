@@ -22,6 +22,8 @@ export const LIMITS = {
   fileBytesMax: 2 ** 53 - 4096,
   /** Hard links to one inode (as ext4). */
   linksMax: 65_000,
+  /** Links of a directory, two and one for each directory in it: what an i32 of a program holds. */
+  directoryLinksMax: 2 ** 31 - 1,
 
   /** Largest FUSE READ or WRITE, = 256 pages, the kernel's own default limit. */
   requestBytesMax: 1 * MiB,

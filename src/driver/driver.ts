@@ -110,7 +110,7 @@ export class Driver {
     const pending = new PendingBlocks();
     for (const { id, data, sequence } of pendingData) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
     const allocator = new Allocator(engine, { newBlockEpoch });
-    const accessTimes = new AccessTimes({ enabled: start.accessTime === 'relatime' && !start.readOnly });
+    const accessTimes = new AccessTimes({ accessTime: start.readOnly ? 'noatime' : start.accessTime, directories: start.directoryAccessTime });
     const compactor = new Compactor({ engine, blocks, pending, allocator, logger });
     const log = new JournalShipping(engine, replicas, durable);
     const durability = new Durability({ engine, blocks, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: () => compactor.run() });

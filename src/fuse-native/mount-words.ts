@@ -8,7 +8,7 @@ export interface NativeMountOptions {
   readonly noSuid: boolean;
   readonly noDev: boolean;
   readonly noExec: boolean;
-  readonly accessTime: 'relatime' | 'noatime';
+  readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
   readonly fsname: string;
   readonly subtype: string;
   readonly maxReadBytes?: number | undefined;

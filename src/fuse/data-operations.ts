@@ -15,6 +15,8 @@ const SEEK_HOLE = 4;
 /** COPY_FILE_RANGE answers with a u32; the 64-bit form came with 7.45. */
 const COPY_BYTES_MAX = 0x7fff_f000;
 
+const KEEP_ACCESS_TIME = { keepAccessTime: true } as const;
+
 function writeOptions(request: FuseRequest): WriteOptions {
   const writeFlags = request.u32(WRITE_IN.writeFlags);
   const openFlags = request.u32(WRITE_IN.flags);
@@ -46,7 +48,7 @@ export const DATA_OPERATIONS: readonly OperationRow[] = [
   row<Pieces>(OPCODE.READ, {
     name: 'READ',
     requestBytesMin: READ_IN.end,
-    handle: (context, request) => context.fs.read(request.inode, request.u64(READ_IN.offset), request.u32(READ_IN.size)),
+    handle: (context, request) => context.fs.read(request.inode, request.u64(READ_IN.offset), request.u32(READ_IN.size), (request.u32(READ_IN.flags) & OPEN_FLAG.NOATIME) === 0 ? undefined : KEEP_ACCESS_TIME),
     reply(reply, pieces) {
       reply.pieces = pieces;
     },

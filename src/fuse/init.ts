@@ -20,12 +20,13 @@ const EXPORT_VERSION = 1;
  * Asked for in any case. Left out with a reason: WRITEBACK_CACHE (the driver gathers small writes itself),
  * ATOMIC_O_TRUNC (with ENOSYS to OPEN truncations would be told to nobody), READDIRPLUS_AUTO (attributes cost less
  * than the LOOKUPs that it saves), AUTO_INVAL_DATA and EXPLICIT_INVAL_DATA (nobody else writes), OVER_IO_URING
- * (requests would wait for a ring that nobody registers).
+ * (requests would wait for a ring that nobody registers), CREATE_SUPP_GROUP (the kernel itself takes set-group-ID from
+ * those who are not in the group, and checks permissions, so nobody here asks for groups).
  */
 const FLAGS = INIT_FLAG.ASYNC_READ | INIT_FLAG.BIG_WRITES | INIT_FLAG.ASYNC_DIO | INIT_FLAG.DO_READDIRPLUS | INIT_FLAG.PARALLEL_DIROPS
   | INIT_FLAG.HANDLE_KILLPRIV_V2 | INIT_FLAG.ABORT_ERROR | INIT_FLAG.MAX_PAGES | INIT_FLAG.CACHE_SYMLINKS | INIT_FLAG.INIT_EXT
   | INIT_FLAG.NO_OPEN_SUPPORT | INIT_FLAG.NO_OPENDIR_SUPPORT;
-const FLAGS2 = INIT_FLAG2.DIRECT_IO_ALLOW_MMAP | INIT_FLAG2.CREATE_SUPP_GROUP | INIT_FLAG2.NO_EXPORT_SUPPORT;
+const FLAGS2 = INIT_FLAG2.DIRECT_IO_ALLOW_MMAP | INIT_FLAG2.NO_EXPORT_SUPPORT;
 const FLAGS_POSIX_ACL = INIT_FLAG.POSIX_ACL | INIT_FLAG.DONT_MASK | INIT_FLAG.SETXATTR_EXT;
 const FLAGS_LOCKS = INIT_FLAG.POSIX_LOCKS | INIT_FLAG.FLOCK_LOCKS;
 

@@ -4,12 +4,12 @@ import type { Attributes, Caller, RenameMode } from '../vfs/filesystem.ts';
 import { FILE_TYPE } from '../vfs/filesystem.ts';
 import { row } from './operation.ts';
 import type { OperationContext, OperationRow } from './operation.ts';
-import { CREATE_IN, IN_HEADER_BYTES, LINK_IN, MKDIR_IN, MKNOD_IN, OPCODE, OPEN_FLAG, RENAME2_IN, RENAME_IN } from './protocol.ts';
+import { CREATE_IN, IN_HEADER_BYTES, LINK_IN, MKDIR_IN, MKNOD_IN, OPCODE, OPEN_FLAG, OPEN_KILL_SUIDGID, RENAME2_IN, RENAME_IN } from './protocol.ts';
 import type { Reply } from './reply.ts';
 import type { FuseRequest } from './request.ts';
 
 /** Of renameat2(2); the kernel rejects all others, and sends 0 as RENAME. */
-const RENAME_MODES: ReadonlyMap<number, RenameMode> = new Map([[0, 'replace'], [1, 'noReplace'], [2, 'exchange'], [4, 'whiteout']]);
+const RENAME_MODES: ReadonlyMap<number, RenameMode> = new Map([[0, 'replace'], [1, 'noReplace'], [2, 'exchange'], [4, 'whiteout'], [5, 'whiteoutNoReplace']]);
 const NAME = IN_HEADER_BYTES;
 
 function entry(reply: Reply, attributes: Attributes): void {
@@ -99,6 +99,7 @@ export const NAME_OPERATIONS: readonly OperationRow[] = [
         mode: modeOf(request, CREATE_IN.mode, FILE_TYPE.regular),
         exclusive: (flags & OPEN_FLAG.EXCL) !== 0,
         truncate: (flags & OPEN_FLAG.TRUNC) !== 0,
+        killPrivileges: (request.u32(CREATE_IN.openFlags) & OPEN_KILL_SUIDGID) !== 0,
       };
       return context.fs.create(request.inode, request.string(CREATE_IN.end), options, creator(context, request, CREATE_IN.umask));
     },

@@ -43,7 +43,7 @@ export const INIT_FLAG = {
 } as const;
 
 /** Bits 32-63 of the INIT flags, counted from 32; honoured only with INIT_EXT. */
-export const INIT_FLAG2 = { CREATE_SUPP_GROUP: 1 << 2, DIRECT_IO_ALLOW_MMAP: 1 << 4, NO_EXPORT_SUPPORT: 1 << 6 } as const;
+export const INIT_FLAG2 = { DIRECT_IO_ALLOW_MMAP: 1 << 4, NO_EXPORT_SUPPORT: 1 << 6 } as const;
 
 export const INIT_IN = { major: 40, minor: 44, maxReadahead: 48, flags: 52, flags2: 56, endWithoutExt: 56, end: 104 } as const;
 export const SETATTR_IN = {
@@ -56,8 +56,8 @@ export const MKDIR_IN = { mode: 40, umask: 44, end: 48 } as const;
 export const RENAME_IN = { newdir: 40, end: 48 } as const;
 export const RENAME2_IN = { newdir: 40, flags: 48, end: 56 } as const;
 export const LINK_IN = { oldnodeid: 40, end: 48 } as const;
-export const CREATE_IN = { flags: 40, mode: 44, umask: 48, end: 56 } as const;
-export const READ_IN = { offset: 48, size: 56, end: 80 } as const;
+export const CREATE_IN = { flags: 40, mode: 44, umask: 48, openFlags: 52, end: 56 } as const;
+export const READ_IN = { offset: 48, size: 56, flags: 72, end: 80 } as const;
 export const WRITE_IN = { offset: 48, size: 56, writeFlags: 60, flags: 72, end: 80 } as const;
 export const FLUSH_IN = { lockOwner: 56, end: 64 } as const;
 export const RELEASE_IN = { fh: 40, end: 64 } as const;
@@ -92,6 +92,8 @@ export const FATTR = {
 } as const;
 export const WRITE_CACHE = 1;
 export const WRITE_KILL_SUIDGID = 4;
+/** create_in.open_flags */
+export const OPEN_KILL_SUIDGID = 1;
 export const FSYNC_FDATASYNC = 1;
 export const FOPEN_KEEP_CACHE = 2;
 /** lk_in.lk_flags: flock(2). */
@@ -101,9 +103,8 @@ export const LOCK_TYPE = { READ: 0, WRITE: 1, UNLOCK: 2 } as const;
 export const SETXATTR_ACL_KILL_SGID = 1;
 /** STATX_BASIC_STATS | STATX_BTIME: what a STATX reply of ours has. */
 export const STATX_MASK = 0xfff;
-export const EXT_GROUPS = 32;
 
 /** open(2) flags that matter here; generic Linux values (x86-64, arm64). */
-export const OPEN_FLAG = { EXCL: 0x80, TRUNC: 0x200, DSYNC: 0x1000, SYNC: 0x10_1000 } as const;
+export const OPEN_FLAG = { EXCL: 0x80, TRUNC: 0x200, DSYNC: 0x1000, NOATIME: 0x4_0000, SYNC: 0x10_1000 } as const;
 
 export const NOTIFY = { INVAL_INODE: 2, INVAL_ENTRY: 3, INC_EPOCH: 8 } as const;

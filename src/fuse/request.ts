@@ -3,7 +3,7 @@ import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import type { Caller, Timestamp } from '../vfs/filesystem.ts';
 import { DirectoryReply } from './directory-reply.ts';
-import { EXT_GROUPS, IN_HEADER, IN_HEADER_BYTES, UNIQUE_RESENT_HI } from './protocol.ts';
+import { IN_HEADER, UNIQUE_RESENT_HI } from './protocol.ts';
 
 const NO_BYTES: Buffer = Buffer.alloc(0);
 const TWO_32 = 0x1_0000_0000;
@@ -91,22 +91,6 @@ export class FuseRequest {
   directory(): DirectoryReply {
     return (this.#directory ??= new DirectoryReply());
   }
-
-  /** The one group that CREATE_SUPP_GROUP sends; extensions lie at the end of a request, each with its own length. */
-  supplementaryGroup(): number | undefined {
-    const extensionBytes = this.bytes.readUInt16LE(IN_HEADER.totalExtlen) * 8;
-    if (extensionBytes === 0) return undefined;
-    const end = this.bytes.length;
-    let at = end - extensionBytes;
-    if (at < IN_HEADER_BYTES) throw new FsError('EIO', `FUSE request ${this.opcode}: wanted extensions inside ${end} bytes, found ${extensionBytes} bytes of them`);
-    while (at + 8 <= end) {
-      const bytes = this.u32(at);
-      if (bytes < 8 || at + bytes > end) throw new FsError('EIO', `FUSE request ${this.opcode}: wanted an extension of 8 to ${end - at} bytes, found ${bytes}`);
-      if (this.u32(at + 4) === EXT_GROUPS && bytes >= 16 && this.u32(at + 8) > 0) return this.u32(at + 12);
-      at += (bytes + 7) & ~7;
-    }
-    return undefined;
-  }
 }
 
 /** Most requests are answered at once: the abort machinery is made only when someone looks at it. */
@@ -114,7 +98,6 @@ class RequestCaller implements Caller {
   readonly uid: number;
   readonly gid: number;
   readonly pid: number;
-  readonly supplementaryGroup: number | undefined;
   readonly umask: number | undefined;
   readonly requestHi: number;
   readonly requestLo: number;
@@ -125,7 +108,6 @@ class RequestCaller implements Caller {
     this.uid = request.u32(IN_HEADER.uid);
     this.gid = request.u32(IN_HEADER.gid);
     this.pid = request.u32(IN_HEADER.pid);
-    this.supplementaryGroup = request.supplementaryGroup();
     this.umask = umask;
     this.requestHi = (request.uniqueHi & ~UNIQUE_RESENT_HI) >>> 0;
     this.requestLo = request.uniqueLo;

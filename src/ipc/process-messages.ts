@@ -61,7 +61,8 @@ export interface DriverStart {
   readonly edge: DirectEdge | NativeEdge;
   readonly mountpoint: string;
   readonly readOnly: boolean;
-  readonly accessTime: 'relatime' | 'noatime';
+  readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
+  readonly directoryAccessTime: boolean;
   /** Whether to ask the kernel to check ACLs. */
   readonly posixAcl: boolean;
   readonly locks: 'kernel' | 'sdfs';

@@ -346,7 +346,7 @@ export class Keeper implements ControlHandler {
     return {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
-      edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, posixAcl: mount.posixAcl, locks: mount.locks, log,
+      edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, log,
       session: this.#session,
     };
   }

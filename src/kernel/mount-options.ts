@@ -9,7 +9,9 @@ export interface MountOptions {
   readonly noDev: boolean;
   readonly noExec: boolean;
   /** Kept by the driver: the kernel leaves access times to it. */
-  readonly accessTime: 'relatime' | 'noatime';
+  readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
+  /** Of directories too, unless `accessTime` says of none. */
+  readonly directoryAccessTime: boolean;
   /** ACLs are checked and can be set. Without, the kernel asks for none, and those that are kept have no effect on access. */
   readonly posixAcl: boolean;
   /** Who keeps flock and fcntl locks: the kernel, right on one machine and free, or sdfs itself. */
@@ -23,11 +25,11 @@ export interface MountOptions {
 }
 
 export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
-  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', posixAcl: true, locks: 'kernel', fsname: 'sdfs', subtype: 'sdfs',
+  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', directoryAccessTime: true, posixAcl: true, locks: 'kernel', fsname: 'sdfs', subtype: 'sdfs',
 };
 
 /** <linux/mount.h> */
-const MS = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 1024, RELATIME: 1 << 21 } as const;
+const MS = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, NOATIME: 1024, NODIRATIME: 2048, RELATIME: 1 << 21, STRICTATIME: 1 << 24 } as const;
 
 const FLAGS: ReadonlyMap<string, Partial<MountOptions>> = new Map<string, Partial<MountOptions>>([
   ['ro', { readOnly: true }],
@@ -39,6 +41,9 @@ const FLAGS: ReadonlyMap<string, Partial<MountOptions>> = new Map<string, Partia
   ['relatime', { accessTime: 'relatime' }],
   ['acl', { posixAcl: true }],
   ['noacl', { posixAcl: false }],
+  ['strictatime', { accessTime: 'strictatime' }],
+  ['diratime', { directoryAccessTime: true }],
+  ['nodiratime', { directoryAccessTime: false }],
   ['nosuid', { noSuid: true }],
   ['suid', { noSuid: false }],
   ['nodev', { noDev: true }],
@@ -98,10 +103,12 @@ function usage(message: string): UserError {
   return new UserError(message, EXIT.usage);
 }
 
+const ACCESS_TIME_FLAG = { strictatime: MS.STRICTATIME, relatime: MS.RELATIME, noatime: MS.NOATIME } as const;
+
 /** The `flags` of mount(2). */
 export function mountFlags(options: MountOptions): number {
   return (options.readOnly ? MS.RDONLY : 0) | (options.noSuid ? MS.NOSUID : 0) | (options.noDev ? MS.NODEV : 0)
-    | (options.noExec ? MS.NOEXEC : 0) | (options.accessTime === 'noatime' ? MS.NOATIME : MS.RELATIME);
+    | (options.noExec ? MS.NOEXEC : 0) | (options.directoryAccessTime ? 0 : MS.NODIRATIME) | ACCESS_TIME_FLAG[options.accessTime];
 }
 
 /** The `data` of mount(2) for type `fuse`. The mount belongs to `uid` and `gid`. */

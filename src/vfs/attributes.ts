@@ -12,12 +12,12 @@ import { isLargeShrink, setSize, shrinkInSteps } from './reshape.ts';
 import { transactExtents } from './extent-transaction.ts';
 import type { AttributeChanges, Attributes, Caller, MaybePromise, Timestamp } from './filesystem.ts';
 import { changeMode } from './inode-acl.ts';
-import { hasSetIdBits, killPrivileges } from './privileges.ts';
+import { killPrivileges } from './privileges.ts';
 
 export function setAttributes(context: VfsContext, number: InodeNumber, changes: AttributeChanges, caller: Caller): MaybePromise<Attributes> {
   const before = getInode(context.engine.reader, number);
   if (carriedOut(context, caller) !== undefined) return attributesOf(context, before);
-  if (isEmpty(changes)) return attributesOf(context, context.readOnly ? before : killedByWriter(context, before, caller));
+  if (isEmpty(changes)) return attributesOf(context, context.readOnly ? before : killedByWriter(context, number, caller));
   checkWritable(context);
   if (changes.size !== undefined) {
     if (isDirectory(before.mode)) throw new FsError('EISDIR');
@@ -38,18 +38,19 @@ function change(context: VfsContext, number: InodeNumber, changes: AttributeChan
 }
 
 /**
- * A SETATTR of nothing is the kernel about to write to a file that has something to lose (file_remove_privs): it takes
- * what it keeps from then on out of this answer, so what the write would clear is cleared here.
+ * A SETATTR of nothing is a chown that changes neither owner nor group, or the kernel about to change data of a file
+ * that has something to lose: it takes what it keeps from then on out of this answer, so what the write clears is
+ * cleared here. The kernel has looked whether the caller may keep set-id bits, and does not say: without a capability
+ * to remove they are what it asks for, and with one it is nearly always the superuser who keeps them.
  */
-function killedByWriter(context: VfsContext, inode: Inode, caller: Caller): Inode {
-  const modeBits = caller.uid !== 0;
-  if (isDirectory(inode.mode) || ((inode.flags & INODE_FLAG.capability) === 0 && !(modeBits && hasSetIdBits(inode)))) return inode;
-  context.engine.transact(caller, (tx) => {
-    killPrivileges(tx, inode, { modeBits });
+function killedByWriter(context: VfsContext, number: InodeNumber, caller: Caller): Inode {
+  return context.engine.transact(caller, (tx) => {
+    const inode = getInode(tx, number);
+    if (!isDirectory(inode.mode)) killPrivileges(tx, inode, { modeBits: caller.uid !== 0 || (inode.flags & INODE_FLAG.capability) === 0 });
     inode.changed = now();
     putInode(tx, inode);
+    return inode;
   });
-  return inode;
 }
 
 function isEmpty(changes: AttributeChanges): boolean {

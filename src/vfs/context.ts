@@ -93,16 +93,27 @@ export function attributesOf(context: VfsContext, inode: Inode): Attributes {
   };
 }
 
+/** The inode was read. */
+export function noteAccess(context: VfsContext, inode: Inode): void {
+  if (context.accessTimes.touch(inode)) context.accessTimes.flush(context.engine);
+}
+
 const DAY_SECONDS = 24 * 60 * 60;
 const ACCESS_TIMES_MAX = 4096;
 
-/** Access times as relatime wants them, collected and written with the next background sync: they may be late, and a crash may lose a second of them. */
+/** When reading sets the access time, as the mount options of the same names say: mount(8). */
+export interface AccessTimeRule {
+  readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
+  readonly directories: boolean;
+}
+
+/** Access times, collected and written with the next background sync: they may be late, and a crash may lose a second of them. */
 export class AccessTimes {
   readonly #late = new Map<InodeNumber, Timestamp>();
-  readonly #enabled: boolean;
+  readonly #rule: AccessTimeRule;
 
-  constructor(options: { enabled: boolean }) {
-    this.#enabled = options.enabled;
+  constructor(rule: AccessTimeRule) {
+    this.#rule = rule;
   }
 
   get(inode: InodeNumber): Timestamp | undefined {
@@ -111,10 +122,11 @@ export class AccessTimes {
 
   /** A read reached the driver. True when the caller should flush now. */
   touch(inode: Inode): boolean {
-    if (!this.#enabled) return false;
+    const { accessTime, directories } = this.#rule;
+    if (accessTime === 'noatime' || (!directories && isDirectory(inode.mode))) return false;
     const accessed = this.#late.get(inode.number) ?? inode.accessed;
     const time = now();
-    if (isAfter(accessed, inode.modified) && isAfter(accessed, inode.changed) && time.seconds - accessed.seconds < DAY_SECONDS) return false;
+    if (accessTime === 'relatime' && isAfter(accessed, inode.modified) && isAfter(accessed, inode.changed) && time.seconds - accessed.seconds < DAY_SECONDS) return false;
     this.#late.set(inode.number, time);
     return this.#late.size >= ACCESS_TIMES_MAX;
   }

@@ -10,9 +10,9 @@ import type { Mapping } from '../metadata/extents.ts';
 import { replaceInFile, reservedWithin } from '../metadata/reservations.ts';
 import { INODE_FLAG, PRESENT, keys } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
-import { carriedOut, checkWritable, getInode, isDirectory, putInode } from './context.ts';
+import { carriedOut, checkWritable, getInode, isDirectory, noteAccess, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
-import type { Caller, MaybePromise, Pieces, WriteOptions } from './filesystem.ts';
+import type { Caller, MaybePromise, Pieces, ReadOptions, WriteOptions } from './filesystem.ts';
 import { transactExtents } from './extent-transaction.ts';
 import { killPrivileges } from './privileges.ts';
 
@@ -20,10 +20,10 @@ const ZEROS = Buffer.alloc(LIMITS.requestBytesMax);
 /** A block may be deleted under a reader that looked its extents up before: it looks again, this often. */
 const READ_ATTEMPTS = 3;
 
-export function read(context: VfsContext, number: InodeNumber, offset: number, bytes: number): MaybePromise<Pieces> {
+export function read(context: VfsContext, number: InodeNumber, offset: number, bytes: number, options?: ReadOptions): MaybePromise<Pieces> {
   const inode = getInode(context.engine.reader, number);
   if (isDirectory(inode.mode)) throw new FsError('EISDIR');
-  if (context.accessTimes.touch(inode)) context.accessTimes.flush(context.engine);
+  if (options?.keepAccessTime !== true) noteAccess(context, inode);
   const length = Math.min(bytes, inode.size - offset);
   if (length <= 0) return [];
   return readMapped(context, inode, offset, length, READ_ATTEMPTS);

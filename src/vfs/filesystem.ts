@@ -36,8 +36,6 @@ export interface Caller {
   readonly uid: number;
   readonly gid: number;
   readonly pid: number;
-  /** A supplementary group of the caller that equals the parent directory's group, where the kernel sent one. */
-  readonly supplementaryGroup?: number | undefined;
   /** Permission bits that its creations lose where no default ACL says what they get. Absent: the kernel took them off. */
   readonly umask?: number | undefined;
   /** Names the request for its whole life, also across drivers: two u32. */
@@ -59,6 +57,11 @@ export interface AttributeChanges {
   changed?: Timestamp;
   /** Clear suid, and sgid where group-executable, and file capabilities (HANDLE_KILLPRIV_V2). */
   killPrivileges?: boolean;
+}
+
+export interface ReadOptions {
+  /** O_NOATIME. */
+  readonly keepAccessTime: boolean;
 }
 
 export interface WriteOptions {
@@ -94,7 +97,7 @@ export interface Statistics {
 /** Bytes of a READ: pieces in order, to be sent without joining them. Shorter than asked = end of file. */
 export type Pieces = readonly Uint8Array[];
 
-export type RenameMode = 'replace' | 'noReplace' | 'exchange' | 'whiteout';
+export type RenameMode = 'replace' | 'noReplace' | 'exchange' | 'whiteout' | 'whiteoutNoReplace';
 export type FallocateMode = 'allocate' | 'keepSize' | 'punchHole' | 'zeroRange' | 'zeroRangeKeepSize';
 export type XattrMode = 'set' | 'create' | 'replace';
 
@@ -122,10 +125,10 @@ export interface FileSystem {
   rename(from: { parent: InodeNumber; name: Buffer }, to: { parent: InodeNumber; name: Buffer }, mode: RenameMode, caller: Caller): MaybePromise<void>;
   link(inode: InodeNumber, parent: InodeNumber, name: Buffer, caller: Caller): MaybePromise<Attributes>;
   /** Creates a regular file, or opens the one that exists unless `exclusive`. */
-  create(parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean }, caller: Caller): MaybePromise<Attributes>;
+  create(parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean; killPrivileges?: boolean }, caller: Caller): MaybePromise<Attributes>;
   /** A file without a name (O_TMPFILE): links 0, an orphan until linked. */
   createUnnamed(parent: InodeNumber, mode: number, caller: Caller): MaybePromise<Attributes>;
-  read(inode: InodeNumber, offset: number, bytes: number): MaybePromise<Pieces>;
+  read(inode: InodeNumber, offset: number, bytes: number, options?: ReadOptions): MaybePromise<Pieces>;
   /** Returns bytes written: all of them, or an error. */
   write(inode: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): MaybePromise<number>;
   /** Power-proof when it resolves: data, attributes, and all names up to now (one log holds them all). */

@@ -6,7 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import { now } from '../base/time.ts';
 import { BOOKKEEPING, FIRST_COOKIE, SCHEMA_VERSION, SCHEMA_VERSION_FIRST, decodeBytes, decodeNumber, encodeBytes, encodeNumber, keys, numberOfKey, ranges } from '../metadata/schema.ts';
 import * as attributes from './attributes.ts';
-import { attributesOf, getInode, putInode } from './context.ts';
+import { attributesOf, getInode, noteAccess, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import * as data from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
@@ -71,10 +71,13 @@ export class LocalFileSystem implements api.FileSystem {
     return attributes.setAttributes(this.#context, inode, changes, caller);
   }
 
-  readLink(inode: InodeNumber): Buffer {
-    const value = this.#context.engine.reader.get(keys.linkTarget(inode));
+  readLink(number: InodeNumber): Buffer {
+    const { reader } = this.#context.engine;
+    const value = reader.get(keys.linkTarget(number));
     if (value === undefined) throw new FsError('EINVAL');
-    return decodeBytes(value);
+    const target = decodeBytes(value);
+    noteAccess(this.#context, getInode(reader, number));
+    return target;
   }
 
   makeSymlink(parent: InodeNumber, name: Buffer, target: Buffer, caller: api.Caller): api.Attributes {
@@ -110,7 +113,7 @@ export class LocalFileSystem implements api.FileSystem {
     return namespace.link(this.#context, inode, parent, name, caller);
   }
 
-  create(parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean }, caller: api.Caller): api.MaybePromise<api.Attributes> {
+  create(parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean; killPrivileges?: boolean }, caller: api.Caller): api.MaybePromise<api.Attributes> {
     return namespace.create(this.#context, parent, name, options, caller);
   }
 
@@ -118,8 +121,8 @@ export class LocalFileSystem implements api.FileSystem {
     return namespace.createUnnamed(this.#context, parent, mode, caller);
   }
 
-  read(inode: InodeNumber, offset: number, bytes: number): api.MaybePromise<api.Pieces> {
-    return data.read(this.#context, inode, offset, bytes);
+  read(inode: InodeNumber, offset: number, bytes: number, options?: api.ReadOptions): api.MaybePromise<api.Pieces> {
+    return data.read(this.#context, inode, offset, bytes, options);
   }
 
   write(inode: InodeNumber, offset: number, bytes: Buffer, options: api.WriteOptions, caller: api.Caller): api.MaybePromise<number> {

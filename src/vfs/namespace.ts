@@ -7,7 +7,7 @@ import type { Timestamp } from '../base/time.ts';
 import type { Transaction } from '../metadata/engine.ts';
 import { FIRST_COOKIE, PRESENT, decodeListing, encodeEntry, encodeListing, keys, ranges, secondOfKey } from '../metadata/schema.ts';
 import type { Entry, Inode } from '../metadata/schema.ts';
-import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, putInode } from './context.ts';
+import { attributesOf, carriedOut, checkName, checkWritable, findEntry, getInode, isDirectory, isRegular, noteAccess, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
 import { isLargeShrink, setSize, shrinkInSteps } from './reshape.ts';
 import { transactExtents } from './extent-transaction.ts';
@@ -57,7 +57,7 @@ export function makeInode(
     const inode = newInode(number, directory, made, caller);
     applyCreationRules(tx, directory, inode, caller);
     if (isDirectory(made.mode)) {
-      if (directory.links >= LIMITS.linksMax) throw new FsError('EMLINK');
+      if (directory.links >= LIMITS.directoryLinksMax) throw new FsError('EMLINK');
       directory.links++;
     }
     addEntry(tx, directory, name, inode, inode.born);
@@ -95,7 +95,7 @@ function newInode(number: InodeNumber, directory: Inode, made: NewInode, caller:
 }
 
 export function create(
-  context: VfsContext, parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean }, caller: Caller,
+  context: VfsContext, parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean; killPrivileges?: boolean }, caller: Caller,
 ): MaybePromise<Attributes> {
   checkName(name);
   const entry = findEntry(context.engine.reader, parent, name);
@@ -107,14 +107,15 @@ export function create(
   const inode = getInode(context.engine.reader, entry.inode);
   if (isDirectory(inode.mode)) throw new FsError('EISDIR');
   if (!options.truncate || !isRegular(inode.mode) || done !== undefined) return attributesOf(context, inode);
-  return isLargeShrink(inode, 0) ? shrinkInSteps(context, entry.inode, 0).then(() => empty(context, entry.inode, caller)) : empty(context, entry.inode, caller);
+  if (!isLargeShrink(inode, 0)) return empty(context, entry.inode, options, caller);
+  return shrinkInSteps(context, entry.inode, 0).then(() => empty(context, entry.inode, options, caller));
 }
 
-function empty(context: VfsContext, number: InodeNumber, caller: Caller): Attributes {
+function empty(context: VfsContext, number: InodeNumber, options: { killPrivileges?: boolean }, caller: Caller): Attributes {
   const changed = transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, number);
     setSize(tx, references, inode, 0);
-    killPrivileges(tx, inode, { modeBits: caller.uid !== 0 });
+    killPrivileges(tx, inode, { modeBits: options.killPrivileges === true });
     inode.modified = inode.changed = now();
     putInode(tx, inode);
     return inode;
@@ -127,6 +128,7 @@ export function createUnnamed(context: VfsContext, parent: InodeNumber, mode: nu
   checkWritable(context);
   const done = carriedOut(context, caller);
   if (done !== undefined && done !== 0) return attributesOf(context, getInode(context.engine.reader, done));
+  context.space.admit(METADATA_BYTES);
   const number = context.allocator.inode();
   const changed = context.engine.transact(caller, (tx) => {
     const directory = getLiveDirectory(tx, parent);
@@ -221,14 +223,14 @@ export function rename(context: VfsContext, from: Place, to: Place, mode: Rename
   checkName(from.name);
   checkName(to.name);
   if (carriedOut(context, caller) !== undefined) return;
-  const whiteout = mode === 'whiteout' ? context.allocator.inode() : undefined;
+  const whiteout = mode === 'whiteout' || mode === 'whiteoutNoReplace' ? context.allocator.inode() : undefined;
   const orphan = context.engine.transact(caller, (tx) => {
     const source = getInode(tx, from.parent);
     const target = to.parent === from.parent ? source : getLiveDirectory(tx, to.parent);
     const entry = findEntry(tx, from.parent, from.name);
     if (entry === undefined) throw NO_ENTRY;
     const existing = findEntry(tx, to.parent, to.name);
-    if (existing !== undefined && mode === 'noReplace') throw new FsError('EEXIST');
+    if (existing !== undefined && (mode === 'noReplace' || mode === 'whiteoutNoReplace')) throw new FsError('EEXIST');
     const inode = getInode(tx, entry.inode);
     const time = now();
     let orphaned: InodeNumber | undefined;
@@ -266,7 +268,7 @@ function replaceTarget(tx: Transaction, target: Inode, name: Buffer, existing: E
 /** ".." of a moved directory, and the links that it stands for. */
 function moveDirectory(inode: Inode, source: Inode, target: Inode): void {
   if (!isDirectory(inode.mode) || source === target) return;
-  if (target.links >= LIMITS.linksMax) throw new FsError('EMLINK');
+  if (target.links >= LIMITS.directoryLinksMax) throw new FsError('EMLINK');
   source.links--;
   target.links++;
   inode.parent = target.number;
@@ -328,7 +330,7 @@ export function readDirectory(
   const { reader } = context.engine;
   const directory = getInode(reader, number);
   if (!isDirectory(directory.mode)) throw new FsError('ENOTDIR');
-  if (context.accessTimes.touch(directory)) context.accessTimes.flush(context.engine);
+  noteAccess(context, directory);
   if (cookie < 1 && !take({ name: DOT, inode: number, type: FILE_TYPE.directory, cookie: 1 })) return;
   if (cookie < 2 && !take({ name: DOT_DOT, inode: directory.parent || number, type: FILE_TYPE.directory, cookie: 2 })) return;
   let after = Math.max(cookie, FIRST_COOKIE - 1);

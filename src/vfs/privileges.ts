@@ -8,10 +8,6 @@ const SET_GID = 0o2000;
 const GROUP_EXECUTE = 0o010;
 const CAPABILITY = Buffer.from('security.capability');
 
-export function hasSetIdBits(inode: Inode): boolean {
-  return (inode.mode & (SET_UID | SET_GID)) !== 0;
-}
-
 /**
  * File capabilities always go; set-user-ID goes, and set-group-ID where the group may execute, when `modeBits` is
  * set (the kernel asks for it: HANDLE_KILLPRIV_V2). Changes `inode`, which the caller writes.

@@ -59,8 +59,8 @@ function portable(value: unknown): unknown {
   if (Buffer.isBuffer(value)) return value.toString('latin1');
   if (typeof value !== 'object' || value === null) return value;
   if ('signal' in value) {
-    const { uid, gid, pid, requestHi, requestLo, resent, supplementaryGroup, umask } = value as Record<string, unknown>;
-    return { uid, gid, pid, requestHi, requestLo, resent, supplementaryGroup, umask };
+    const { uid, gid, pid, requestHi, requestLo, resent, umask } = value as Record<string, unknown>;
+    return { uid, gid, pid, requestHi, requestLo, resent, umask };
   }
   return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, portable(field)]));
 }
@@ -89,7 +89,7 @@ export function request(opcode: number, body: readonly (Buffer | string)[] = [],
   return bytes;
 }
 
-export const CALLER = { uid: 1000, gid: 100, pid: 4321, requestHi: 0, requestLo: 0x10, resent: false, supplementaryGroup: undefined, umask: undefined };
+export const CALLER = { uid: 1000, gid: 100, pid: 4321, requestHi: 0, requestLo: 0x10, resent: false, umask: undefined };
 
 export function u32(...values: number[]): Buffer {
   const bytes = Buffer.alloc(values.length * 4);

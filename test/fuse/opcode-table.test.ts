@@ -16,7 +16,7 @@ interface Golden {
 }
 
 const entry = { lookup: () => ATTRIBUTES, makeSymlink: () => ATTRIBUTES, makeNode: () => ATTRIBUTES, makeDirectory: () => ATTRIBUTES, link: () => ATTRIBUTES };
-const read = (size: number) => [u64(0, 4096), u32(size, 0), u64(0), u32(0, 0)];
+const read = (size: number, openFlags = 0x8000) => [u64(0, 4096), u32(size, 0), u64(0), u32(openFlags, 0)];
 const write = (writeFlags: number, openFlags: number) => [u64(0, 8192), u32(4, writeFlags), u64(0), u32(openFlags, 0), 'data'];
 const writeCall = (options: object) => ['write', 7, 8192, 'data', { killPrivileges: false, durability: 'process', fromPageCache: false, ...options }, CALLER] as const;
 const setattr = (valid: number) => [u32(valid, 0), u64(0, 0x3_0000_0000, 0, -5, 1_700_000_000, 9), u32(6, 7, 8, 0o100600, 0, 11, 12, 0)];
@@ -49,8 +49,9 @@ const GOLDEN: readonly Golden[] = [
   { opcode: 12, name: 'RENAME', body: [u64(9), 'old\0', 'new\0'], answers: rename, call: ['rename', ...pair, 'replace', CALLER], reply: 16 },
   { opcode: 13, name: 'LINK', body: [u64(42), 'alias\0'], answers: entry, call: ['link', 42, 7, 'alias', CALLER], reply: 144 },
   { opcode: 14, name: 'OPEN', body: [u32(0, 0)], reply: -38 },
-  { opcode: 15, name: 'READ', body: read(10), answers: { read: () => [Buffer.from('01234'), Buffer.from('56789')] }, call: ['read', 7, 4096, 10], reply: 26 },
-  { opcode: 15, name: 'READ behind the end', body: read(10), answers: { read: () => [] }, call: ['read', 7, 4096, 10], reply: 16 },
+  { opcode: 15, name: 'READ', body: read(10), answers: { read: () => [Buffer.from('01234'), Buffer.from('56789')] }, call: ['read', 7, 4096, 10, undefined], reply: 26 },
+  { opcode: 15, name: 'READ behind the end', body: read(10), answers: { read: () => [] }, call: ['read', 7, 4096, 10, undefined], reply: 16 },
+  { opcode: 15, name: 'READ with O_NOATIME', body: read(10, 0x4_8000), answers: { read: () => [] }, call: ['read', 7, 4096, 10, { keepAccessTime: true }], reply: 16 },
   { opcode: 16, name: 'WRITE', body: write(0, 0x8002), answers: { write: () => 4 }, call: writeCall({}), reply: 24 },
   { opcode: 16, name: 'WRITE with O_DSYNC', body: write(4, 0x9001), answers: { write: () => 4 }, call: writeCall({ killPrivileges: true, durability: 'data' }), reply: 24 },
   { opcode: 16, name: 'WRITE with O_SYNC', body: write(0, 0x10_9001), answers: { write: () => 4 }, call: writeCall({ durability: 'full' }), reply: 24 },
@@ -81,11 +82,11 @@ const GOLDEN: readonly Golden[] = [
   { opcode: 34, name: 'ACCESS', body: [u32(4, 0)], reply: -38 },
   {
     opcode: 35, name: 'CREATE', body: [u32(0x8042, 0o100644, 0o22, 0), 'f\0'], answers: { create: () => ATTRIBUTES },
-    call: ['create', 7, 'f', { mode: 0o100644, exclusive: false, truncate: false }, CALLER], reply: 160,
+    call: ['create', 7, 'f', { mode: 0o100644, exclusive: false, truncate: false, killPrivileges: false }, CALLER], reply: 160,
   },
   {
-    opcode: 35, name: 'CREATE with O_EXCL and O_TRUNC', body: [u32(0x82c2, 0o100644, 0o22, 0), 'f\0'], answers: { create: () => ATTRIBUTES },
-    call: ['create', 7, 'f', { mode: 0o100644, exclusive: true, truncate: true }, CALLER], reply: 160,
+    opcode: 35, name: 'CREATE with O_EXCL and O_TRUNC', body: [u32(0x82c2, 0o100644, 0o22, 1), 'f\0'], answers: { create: () => ATTRIBUTES },
+    call: ['create', 7, 'f', { mode: 0o100644, exclusive: true, truncate: true, killPrivileges: true }, CALLER], reply: 160,
   },
   { opcode: 36, name: 'INTERRUPT', body: [u64(0x999)], reply: 'none' },
   { opcode: 37, name: 'BMAP', body: [u64(0), u32(512, 0)], reply: -38 },
@@ -104,6 +105,7 @@ const GOLDEN: readonly Golden[] = [
   { opcode: 45, name: 'RENAME2 that replaces nothing', body: [u64(9), u32(1, 0), 'old\0', 'new\0'], answers: rename, call: ['rename', ...pair, 'noReplace', CALLER], reply: 16 },
   { opcode: 45, name: 'RENAME2 that exchanges', body: [u64(9), u32(2, 0), 'old\0', 'new\0'], answers: rename, call: ['rename', ...pair, 'exchange', CALLER], reply: 16 },
   { opcode: 45, name: 'RENAME2 that leaves a whiteout', body: [u64(9), u32(4, 0), 'old\0', 'new\0'], answers: rename, call: ['rename', ...pair, 'whiteout', CALLER], reply: 16 },
+  { opcode: 45, name: 'RENAME2 that leaves a whiteout and replaces nothing', body: [u64(9), u32(5, 0), 'old\0', 'new\0'], answers: rename, call: ['rename', ...pair, 'whiteoutNoReplace', CALLER], reply: 16 },
   { opcode: 45, name: 'RENAME2 with flags that exclude each other', body: [u64(9), u32(3, 0), 'old\0', 'new\0'], reply: -22 },
   { opcode: 46, name: 'LSEEK to data', body: [u64(0, 100), u32(3, 0)], answers: { seek: () => 200 }, call: ['seek', 7, 100, 'data'], reply: 24 },
   { opcode: 46, name: 'LSEEK to a hole', body: [u64(0, 100), u32(4, 0)], answers: { seek: () => 200 }, call: ['seek', 7, 100, 'hole'], reply: 24 },

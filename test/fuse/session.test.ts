@@ -111,16 +111,6 @@ describe('the caller of a request', () => {
     expect([reply.readUInt32LE(8), reply.readUInt32LE(12)]).toEqual([0xffff_fff0, 0x8000_0003]);
   });
 
-  it('has the supplementary group that stands behind other extensions', () => {
-    const bench = new Bench({ makeDirectory: () => ATTRIBUTES });
-    bench.ask(mkdir({}, u32(8, 0, 16, 32, 1, 555)));
-    expect(bench.call.arguments[3]).toMatchObject({ supplementaryGroup: 555 });
-  });
-
-  it.each([['longer than the request', u32(64, 32)], ['shorter than its own header', u32(0, 32)]])('makes EIO of an extension that is %s', (_, extension) => {
-    expect(new Bench().ask(mkdir({}, extension))).toEqual(u32(16, -5, 0x10, 0));
-  });
-
   it('stays what it was after the request has been answered', () => {
     let kept: Caller | undefined;
     const bench = new Bench({ makeDirectory: (_parent, _name, _mode, caller) => { kept ??= caller; return ATTRIBUTES; } });

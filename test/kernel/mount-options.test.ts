@@ -10,13 +10,13 @@ describe('mount options', () => {
   });
 
   it('are all understood', () => {
-    expect(parseMountOptions('ro,allow_other,noatime,nosuid,nodev,noexec,noacl,fsname=a=b,subtype=x.y,max_read=65536,locks=sdfs')).toEqual({
-      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', posixAcl: false, locks: 'sdfs', fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
+    expect(parseMountOptions('ro,allow_other,noatime,nodiratime,nosuid,nodev,noexec,noacl,fsname=a=b,subtype=x.y,max_read=65536,locks=sdfs')).toEqual({
+      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', directoryAccessTime: false, posixAcl: false, locks: 'sdfs', fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
     });
   });
 
   it('are taken back by later ones', () => {
-    expect(parseMountOptions('ro,rw,noatime,relatime,nosuid,suid,nodev,dev,noexec,exec,noacl,acl,locks=sdfs,locks=kernel')).toEqual(DEFAULT_MOUNT_OPTIONS);
+    expect(parseMountOptions('ro,rw,noatime,strictatime,relatime,nodiratime,diratime,nosuid,suid,nodev,dev,noexec,exec,noacl,acl,locks=sdfs,locks=kernel')).toEqual(DEFAULT_MOUNT_OPTIONS);
   });
 
   it.each([
@@ -31,6 +31,7 @@ describe('mount options', () => {
     const options = parseMountOptions('ro,nosuid,nodev,noexec,noatime,allow_other,max_read=65536');
     expect(mountFlags(options)).toBe(1 | 2 | 4 | 8 | 1024);
     expect(mountFlags(DEFAULT_MOUNT_OPTIONS)).toBe(1 << 21);
+    expect(mountFlags(parseMountOptions('strictatime,nodiratime'))).toBe((1 << 24) | 2048);
     expect(mountData(5, options, { uid: 3, gid: 4 })).toBe('fd=5,rootmode=40000,user_id=3,group_id=4,default_permissions,allow_other,max_read=65536');
     expect(mountData(5, DEFAULT_MOUNT_OPTIONS, { uid: 0, gid: 0 })).toBe('fd=5,rootmode=40000,user_id=0,group_id=0,default_permissions');
   });

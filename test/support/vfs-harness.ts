@@ -95,7 +95,7 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
     trim() {},
     neededFrom: undefined,
   };
-  const accessTimes = new AccessTimes({ enabled: true });
+  const accessTimes = new AccessTimes({ accessTime: 'relatime', directories: true });
   const logger = createLogger({ role: 'test', level: 'silent' });
   const durability = new Durability({ engine, blocks: blocks as unknown as BlockEngine, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: async () => {} });
   const allocator = new Allocator(engine, { newBlockEpoch: false });

@@ -5,6 +5,7 @@ import { ROOT_INODE } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { mappings } from '../../src/metadata/extents.ts';
 import { FsError } from '../../src/base/errors.ts';
+import { getInode, putInode } from '../../src/vfs/context.ts';
 import type { Attributes, Caller, DirectoryEntry } from '../../src/vfs/filesystem.ts';
 import { PLAIN_WRITE, openHarness } from '../support/vfs-harness.ts';
 import type { Harness } from '../support/vfs-harness.ts';
@@ -48,6 +49,18 @@ describe('the local file system', () => {
     expect(all.equals(wanted)).toBe(true);
     expect(await read(file, 5_000_004, 10)).toHaveLength(0);
     expect(harness.fs.getAttributes(file).size).toBe(5_000_004);
+  });
+
+  it('gives EMLINK for one link too many, and lets directories have more', () => {
+    const file = create('f');
+    const inner = makeDirectory('d');
+    harness.engine.transact(null, (tx) => {
+      putInode(tx, { ...getInode(tx, file), links: LIMITS.linksMax });
+      putInode(tx, { ...getInode(tx, inner), links: LIMITS.linksMax });
+    });
+    expect(codeOf(() => harness.fs.link(file, ROOT_INODE, name('g'), harness.caller()))).toBe('EMLINK');
+    makeDirectory('below', inner);
+    expect(harness.fs.getAttributes(inner).links).toBe(LIMITS.linksMax + 1);
   });
 
   it('shows zeros, never old bytes, behind a truncation that is grown again', async () => {
