@@ -51,6 +51,43 @@ def in_child(act):
             os._exit(1)
     status = os.waitpid(pid, 0)[1]
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+AT_FDCWD, AT_EMPTY_PATH, AT_SYMLINK_FOLLOW = -100, 0x1000, 0x400
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
+UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
+def renameat2(old, new, flags):
+    return checked('renameat2', AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags)
+def link_open_file(fd, name):
+    return checked('linkat', AT_FDCWD, b'/proc/self/fd/%d' % fd, AT_FDCWD, os.fsencode(name), AT_SYMLINK_FOLLOW)
+def utimensat(name, accessed, modified, flags=0):
+    times = (ctypes.c_int64 * 4)(*accessed, *modified)
+    return checked('utimensat', AT_FDCWD, os.fsencode(name), times, flags)
+def birth(name):
+    found = ctypes.create_string_buffer(256)
+    assert checked('statx', AT_FDCWD, os.fsencode(name), 0x100, 0xfff, found) == 0
+    seconds, nanoseconds = struct.unpack_from('<qI', found, 80)
+    return seconds * 10 ** 9 + nanoseconds
+def by_user(uid, act, gid=None, groups=()):
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups(groups)
+            os.setgid(uid if gid is None else gid)
+            os.setuid(uid)
+            told = act()
+        except OSError as error:
+            told = ERRORS[error.errno]
+        except BaseException as error:
+            told = repr(error)
+        os.write(write_end, json.dumps(told).encode())
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as answer:
+        told = json.loads(answer.read())
+    os.waitpid(pid, 0)
+    return told
+def mode(name):
+    return '%o' % stat.S_IMODE(os.lstat(name).st_mode)
 def tell(value):
     print(json.dumps(value))
 `;
