@@ -1,7 +1,7 @@
 // The register of running mounts: one runtime directory per mounted volume, with the sockets and a note of who runs it.
 //
 //   ROOT/<volume uuid>/               0700; ROOT is /run/sdfs, for an ordinary user $XDG_RUNTIME_DIR/sdfs or, where that is
-//                                     not set, /tmp/sdfs-<uid>; SDFS_RUN_DIR names another
+//                                     not there or goes at logout, /tmp/sdfs-<uid>; SDFS_RUN_DIR names another
 //       mount.json                    RunningMount: enough to end a mount whose keeper is dead or hung
 //       control.sock                  control/api.ts
 //       worker-<id>.sock              ipc frames
@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { endsAtLogout } from './login-session.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 
 const identitySchema = z.object({ pid: z.int().positive(), startTime: z.string() });
@@ -48,7 +49,9 @@ export function runtimeRoots(): readonly string[] {
   if (uid === 0) return ['/run/sdfs'];
   // Not every shell of a user has the variable, so its usual value counts too.
   const session = [process.env.XDG_RUNTIME_DIR, `/run/user/${uid}`].filter((directory) => directory !== undefined && isOwn(directory, uid));
-  return [...new Set([...session.map((directory) => join(directory as string, 'sdfs')), `/tmp/sdfs-${uid}`])];
+  const sessionRoots = new Set(session.map((directory) => join(directory as string, 'sdfs')));
+  const lasting = `/tmp/sdfs-${uid}`;
+  return endsAtLogout() ? [lasting, ...sessionRoots] : [...sessionRoots, lasting];
 }
 
 /** Whether it is a directory of this user that nobody else may write to; a symbolic link is none. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Uuid } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { LIMITS } from '../base/limits.ts';
+import { endsAtLogout } from '../control/login-session.ts';
 
 /** statfs(2), TMPFS_MAGIC. */
 const TMPFS_MAGIC = 0x01021994;
@@ -20,7 +21,7 @@ export function placeJournal(parts: { volume: Uuid; stateDirectory: string; logg
   try {
     const { type, bavail, bsize } = statfsSync(memory);
     const isNew = !existsSync(inMemory);
-    if (type !== TMPFS_MAGIC || (isNew && bavail * bsize < 2 * LIMITS.logBytesSoft)) return onDisk;
+    if (type !== TMPFS_MAGIC || (isNew && (bavail * bsize < 2 * LIMITS.logBytesSoft || endsAtLogout()))) return onDisk;
     if (isNew) mkdirSync(inMemory, { mode: 0o700 });
     // Everybody may write to /dev/shm: what is not ours is not used.
     const { uid, mode } = lstatSync(inMemory);

@@ -3,6 +3,7 @@ import { chownSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'nod
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/base/errors.ts';
+import { reasonWithout } from '../support/edges.ts';
 import { USER } from '../support/mount.ts';
 import { OrdinaryUser, reasonForNoUser } from '../support/ordinary-user.ts';
 import { processesWith, until } from '../support/programs.ts';
@@ -182,6 +183,14 @@ describe.skipIf(reason !== undefined)(`an ordinary user${reason === undefined ? 
       await user.mustSdfs('umount', user.mountpoint);
     });
 
+    it.skipIf(reasonWithout('fuse-native') !== undefined)('mounts through fuse-native as well', async () => {
+      await mustMount('--driver', 'fuse-native');
+      expect(user.entry()?.options).toEqual(expect.arrayContaining(['nosuid', 'nodev']));
+      await user.sh('test "$(cat last)" = last; echo native >native');
+      await user.mustSdfs('umount', user.mountpoint);
+      await ended();
+    });
+
     it('mounts read-only and without access times', async () => {
       await mustMount('-o', 'ro,noatime,noexec');
       expect(user.entry()?.options).toEqual(expect.arrayContaining(['ro', 'noatime', 'noexec', 'nosuid', 'nodev']));
@@ -212,6 +221,18 @@ describe.skipIf(reason !== undefined)(`an ordinary user${reason === undefined ? 
       await user.sh('chmod 666 /dev/fuse; echo "mount_max = 0" >/etc/fuse.conf', 'root');
       expectRefusal(await mount(), EXIT.busy, 'mount_max');
       await user.sh(': >/etc/fuse.conf', 'root');
+    });
+
+    it('keeps in memory only what outlives a logout', async () => {
+      const { volume } = JSON.parse(readFileSync(join(user.volume, 'sdfs-volume.json'), 'utf8')) as { volume: string };
+      await user.sh(`mkdir -p /run/systemd/seats; rm -rf ${user.root}/ns/shm/*`, 'root');
+      await mustMount();
+      expect(existsSync(join(`/tmp/sdfs-${USER.uid}`, volume, 'control.sock'))).toBe(true);
+      expect(existsSync(join(user.volume, 'driver/journal'))).toBe(true);
+      expect(await user.sh(`ls ${user.root}/ns/shm`, 'root')).toBe('');
+      await user.sh('test "$(cat last)" = last');
+      await user.mustSdfs('umount', user.mountpoint);
+      await user.sh(`rm -r /run/systemd`, 'root');
     });
 
     it('does not use a runtime directory or a journal directory that somebody else made', async () => {

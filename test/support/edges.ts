@@ -32,7 +32,7 @@ function needsOn(driver: DriverKind): Needs {
   };
 }
 
-function reasonWithout(driver: DriverKind): string | undefined {
+export function reasonWithout(driver: DriverKind): string | undefined {
   if (driver === 'direct') return undefined;
   try {
     loadPackage();

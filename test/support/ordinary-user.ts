@@ -1,5 +1,5 @@
 // An ordinary user of the tests, in a mount namespace of its own: there /etc/passwd knows the user, /dev/fuse is open to
-// all as udev has it, and /etc/fuse.conf is the test's. The machine is left as it is, and nothing outlives the namespace.
+// all as udev has it, /etc/fuse.conf is the test's, and /run is empty. The machine is left as it is, and nothing outlives the namespace.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -28,6 +28,7 @@ set -eu
 mount -t tmpfs -o mode=755,dev tmpfs "$1/ns"
 cd "$1/ns"
 mkdir -m 1777 shm
+mount -t tmpfs -o mode=755 tmpfs /run
 { cat /etc/passwd; echo "sdfs-one:x:${USER.uid}:${USER.gid}::/:/bin/sh"; echo "sdfs-two:x:${OTHER_USER.uid}:${OTHER_USER.gid}::/:/bin/sh"; } >passwd
 mount --bind passwd /etc/passwd
 mknod -m 666 fuse c 10 229
@@ -155,7 +156,7 @@ export class OrdinaryUser {
     const ended = new Promise((resolvePromise) => this.#namespace.once('exit', resolvePromise));
     this.#namespace.stdin?.end();
     await ended;
-    rmSync(this.root, { recursive: true, force: true });
+    for (const directory of [this.root, `/tmp/sdfs-${USER.uid}`]) rmSync(directory, { recursive: true, force: true });
     if (problems.length > 0) throw new Error(`the user's mount did not end well:\n${problems.join('\n')}`);
   }
 }
