@@ -32,7 +32,12 @@ describe('a table', () => {
 
 describe('mount options', () => {
   it('leave out what an fstab line says to others, and allow other users', () => {
-    expect(mountOptions('/v', ['defaults,_netdev,noauto', 'x-systemd.automount,ro,comment=mine'])).toMatchObject({ readOnly: true, allowOther: true, fsname: '/v' });
+    expect(mountOptions('/v', ['defaults,_netdev,noauto', 'x-systemd.automount,ro,comment=mine'], 'direct', true)).toMatchObject({ readOnly: true, allowOther: true, fsname: '/v' });
+  });
+  it('of an ordinary user keep others, set-uid programs and devices out', () => {
+    expect(mountOptions('/v', [], 'direct', false)).toMatchObject({ allowOther: false, noSuid: true, noDev: true });
+    expect(mountOptions('/v', ['allow_other'], 'direct', false)).toMatchObject({ allowOther: true });
+    expect(() => mountOptions('/v', ['suid'], 'direct', false)).toThrow(/for root/);
   });
   it('refuse what nobody knows', () => {
     expect(() => mountOptions('/v', ['sideways'])).toThrow(/sideways/);

@@ -1,6 +1,7 @@
 // Mount options: what users may write, what the kernel is given, and what is refused in which words.
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../../src/base/errors.ts';
+import { helperOptions } from '../../src/kernel/fusermount.ts';
 import { DEFAULT_MOUNT_OPTIONS, mountData, mountFlags, parseMountOptions } from '../../src/kernel/mount-options.ts';
 
 describe('mount options', () => {
@@ -25,6 +26,11 @@ describe('mount options', () => {
   ])('refuse %s and say why', (text, message) => {
     expect(() => parseMountOptions(text)).toThrow(UserError);
     expect(() => parseMountOptions(text)).toThrow(message);
+  });
+
+  it('become the words of fusermount3, with names escaped and nosuid,nodev whatever is said', () => {
+    expect(helperOptions({ ...DEFAULT_MOUNT_OPTIONS, fsname: '/a,b\\c' })).toBe('default_permissions,nosuid,nodev,fsname=/a\\,b\\\\c,subtype=sdfs');
+    expect(helperOptions(parseMountOptions('ro,noexec,noatime,allow_other,max_read=65536'))).toMatch(/,ro,noexec,noatime,allow_other,max_read=65536$/);
   });
 
   it('become the flags and the data of mount(2), always with default_permissions', () => {
