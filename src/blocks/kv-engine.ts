@@ -10,6 +10,7 @@ import { ReplicatedBlockStore } from '../kv/block-store.ts';
 import type { BlockCounters } from '../kv/block-store.ts';
 import type { DiskReport } from '../kv/capacity.ts';
 import type { DegradedHook, ReplicationPolicy } from '../kv/replication.ts';
+import type { WorkerLink } from '../kv/worker-link.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import type { BlockCopy, BlockData, BlockEngine, BlockStatistics } from './block-engine.ts';
 import { blockChecksums, ChecksumMismatchError, verifyPieces } from './checksum.ts';
@@ -19,6 +20,8 @@ export interface KvEngineOptions {
   readonly logger: Logger;
   /** Awaited before a block or a sync is acknowledged with fewer copies than R. */
   readonly onDegraded?: DegradedHook;
+  /** Whether a disk counts as up to date, at the start. */
+  readonly isMember?: (link: WorkerLink) => boolean;
   /** A copy was found bad or missing, read around, and is being rewritten. */
   readonly onBadCopy?: (copy: BadCopy) => void;
   /** Whether the metadata names a block: one that it does not is not written again. */

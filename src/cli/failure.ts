@@ -14,6 +14,7 @@ const MEANINGS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.space, 'not enough space'],
   [EXIT.damaged, 'a damaged volume file or disk'],
   [EXIT.unsupported, 'made by a newer sdfs, or not supported by this system'],
+  [EXIT.incomplete, 'too many disks are missing; see mount --force-degraded'],
 ];
 
 export const EXIT_CODES_HELP = `\nExit codes:\n${MEANINGS.map(([code, meaning]) => `  ${code}  ${meaning}`).join('\n')}\n`;

@@ -27,6 +27,7 @@ interface MountCommandOptions {
   readonly options?: readonly string[];
   readonly driver: DriverKind;
   readonly logFile?: string;
+  readonly forceDegraded?: boolean;
 }
 
 /** Words of an fstab line that are for mount(8) and systemd, not for a file system. fstab(5), systemd.mount(5). */
@@ -86,6 +87,7 @@ export function registerMount(program: Command): void {
     .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, nosuid, nodev, noexec, noacl, locks=sdfs (keep flock and fcntl locks in sdfs, not in the kernel), …; root mounts with allow_other, an ordinary user with nosuid,nodev', collect)
     .addOption(new Option('--driver <driver>', 'how the driver reaches the kernel: "direct" speaks the protocol of /dev/fuse itself; "fuse-native" uses the npm package of that name and libfuse 2, with the gaps that docs/SEMANTICS.md lists, and allow_other off').choices(DRIVER_KINDS).default('direct'))
     .option('--log-file <file>', 'where the log goes, as JSON (default: VOLUME/log/sdfs.log, or stderr in the foreground without a terminal)')
+    .option('--force-degraded', 'mount although too many disks are missing: they are gone for good, and so is what only they had')
     .addHelpText('after', EXIT_CODES_HELP)
     .action(async (volume: string, givenMountpoint: string | undefined, options: MountCommandOptions, command: Command) => {
       const { driver } = options;
@@ -95,14 +97,15 @@ export function registerMount(program: Command): void {
       const mount = mountOptions(volumeDirectory, options.options ?? [], driver);
       if (driver === 'fuse-native' && mount.locks === 'sdfs') throw new UserError('fuse-native passes no locks on: leave out -o locks=sdfs, or --driver fuse-native', EXIT.usage);
       const mountpoint = prepareMountpoint(givenMountpoint);
+      const forceDegraded = options.forceDegraded ?? false;
       const level = command.optsWithGlobals<{ logLevel: string }>().logLevel;
       if (options.background) {
         const file = resolve(options.logFile ?? volumePaths(volumeDirectory).log);
-        const pid = await launchKeeper({ volumeDirectory, mountpoint, mount, driver, log: { level, file } });
+        const pid = await launchKeeper({ volumeDirectory, mountpoint, mount, driver, forceDegraded, log: { level, file } });
         print(`mounted ${volumeDirectory} at ${mountpoint} (keeper ${pid}, log ${file})`);
         return;
       }
-      await serveInForeground({ volumeDirectory, mountpoint, mount, driver, level, logFile: options.logFile });
+      await serveInForeground({ volumeDirectory, mountpoint, mount, driver, forceDegraded, level, logFile: options.logFile });
     });
 }
 
@@ -111,19 +114,20 @@ interface ForegroundOptions {
   readonly mountpoint: string;
   readonly mount: MountOptions;
   readonly driver: DriverKind;
+  readonly forceDegraded: boolean;
   readonly level: string;
   readonly logFile?: string | undefined;
 }
 
 /** A terminal gets the log in a form for people, and the file keeps it; anything else on stderr gets the lines as they are. */
 async function serveInForeground(options: ForegroundOptions): Promise<never> {
-  const { volumeDirectory, mountpoint, mount, driver, level } = options;
+  const { volumeDirectory, mountpoint, mount, driver, forceDegraded, level } = options;
   const onTerminal = process.stderr.isTTY === true;
   const file = options.logFile !== undefined ? resolve(options.logFile) : onTerminal ? volumePaths(volumeDirectory).log : undefined;
   const view = onTerminal && file !== undefined ? viewLog(file) : undefined;
   let exitCode: ExitCode;
   try {
-    exitCode = await runKeeper({ volumeDirectory, mountpoint, mount, driver, log: { level, file } }, () => notifyServiceManager(mountpoint));
+    exitCode = await runKeeper({ volumeDirectory, mountpoint, mount, driver, forceDegraded, log: { level, file } }, () => notifyServiceManager(mountpoint));
   } finally {
     view?.close();
   }

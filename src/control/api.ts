@@ -79,6 +79,8 @@ export interface DiskReport {
   readonly uuid: string;
   readonly directory: string;
   readonly state: ProcessStateName;
+  /** Up to date, and counted when disks are missing. */
+  readonly member: boolean | null;
   /** Of the file system that holds the disk directory. */
   readonly totalBytes: number | null;
   readonly availableBytes: number | null;

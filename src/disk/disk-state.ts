@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
-import { replaceFile } from '../os/replace-file.ts';
+import { writeStateFile } from './state-file.ts';
 
 const VERSION = 1;
 const BOOT_ID_FILE = '/proc/sys/kernel/random/boot_id';
@@ -54,29 +54,7 @@ export class DiskState {
   }
 
   #write(clean: boolean): void {
-    const content = `${JSON.stringify({ version: VERSION, bootId: this.#bootId, clean, epoch: this.#epoch })}\n`;
-    try {
-      replaceFile(this.#file, content);
-    } catch (error) {
-      if (!isNoSpace(error)) throw error;
-      // A full disk must open, to be emptied. What a power cut leaves of this is whole, or not to be trusted.
-      overwrite(this.#file, content);
-    }
-  }
-}
-
-function isNoSpace(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
-}
-
-/** In the page that the file has; durable when it returns. Errors of `fs`. */
-function overwrite(file: string, content: string): void {
-  const fd = fs.openSync(file, 'r+');
-  try {
-    fs.writeSync(fd, content.padEnd(fs.fstatSync(fd).size), 0);
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
+    writeStateFile(this.#file, `${JSON.stringify({ version: VERSION, bootId: this.#bootId, clean, epoch: this.#epoch })}\n`);
   }
 }
 

@@ -2,6 +2,8 @@
 import { EXIT, UserError } from '../base/errors.ts';
 import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
+import { isNewerMembership, sameMembership } from '../base/membership.ts';
+import type { Membership } from '../base/membership.ts';
 import type { DiskStatistics } from '../ipc/messages.ts';
 import { BlockStore } from './block-store.ts';
 import { sizesFor } from './disk-sizes.ts';
@@ -9,6 +11,7 @@ import { countSharing, DiskSpace } from './disk-space.ts';
 import { DiskState } from './disk-state.ts';
 import type { DiskIdentity } from './identity.ts';
 import { lockDisk } from './identity.ts';
+import { readMembership, writeMembership } from './membership-file.ts';
 import { MetadataCopy } from './metadata-copy.ts';
 
 export interface DiskOptions {
@@ -30,14 +33,18 @@ export class Disk {
   readonly metadata: MetadataCopy;
   readonly #space: DiskSpace;
   readonly #state: DiskState;
+  readonly #directory: string;
+  #membership: Membership | null;
   readonly #release: () => void;
 
-  private constructor(parts: { identity: DiskIdentity; blocks: BlockStore; metadata: MetadataCopy; space: DiskSpace; state: DiskState; release: () => void }) {
+  private constructor(parts: { identity: DiskIdentity; directory: string; membership: Membership | null; blocks: BlockStore; metadata: MetadataCopy; space: DiskSpace; state: DiskState; release: () => void }) {
     this.identity = parts.identity;
     this.blocks = parts.blocks;
     this.metadata = parts.metadata;
     this.#space = parts.space;
     this.#state = parts.state;
+    this.#directory = parts.directory;
+    this.#membership = parts.membership;
     this.#release = parts.release;
   }
 
@@ -51,17 +58,31 @@ export class Disk {
     try {
       checkExpected(directory, identity, options.expect);
       const state = DiskState.open(directory, options.bootId);
+      const membership = readMembership(directory);
       const { volume, disks } = identity.description;
       const space = new DiskSpace(directory, { directories: await countSharing(directory, disks.map((disk) => disk.directory)) });
       const sizes = sizesFor(space.totalBytes);
       const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress });
       const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax });
       state.markInUse();
-      return new Disk({ identity, blocks, metadata, space, state, release });
+      return new Disk({ identity, directory, membership, blocks, metadata, space, state, release });
     } catch (error) {
       release();
       throw error;
     }
+  }
+
+  /** null: this disk knows nothing of it. */
+  get membership(): Membership | null {
+    return this.#membership;
+  }
+
+  /** Power-proof when it returns. False for a record that is not newer than the one that is there. Errors of `fs`. */
+  recordMembership(record: Membership): boolean {
+    if (this.#membership !== null && !isNewerMembership(record, this.#membership)) return sameMembership(record, this.#membership);
+    writeMembership(this.#directory, record);
+    this.#membership = record;
+    return true;
   }
 
   /** Newest driver that this disk has served. */

@@ -12,6 +12,7 @@
 //   DISK/log/             redo log of the metadata, see log/segment.ts
 //   DISK/checkpoint/      LMDB: the metadata without the log, see checkpoint.ts
 //   DISK/state.json       see disk-state.ts
+//   DISK/membership.json  see membership-file.ts
 //
 // The process that serves the disk holds a flock on sdfs-disk.json: it ends with its holder, whatever happens.
 import fs from 'node:fs';
@@ -21,9 +22,11 @@ import { assert } from '../base/assert.ts';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { Uuid, WorkerId } from '../base/ids.ts';
+import type { Membership } from '../base/membership.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
 import { errno, ERRNO, flock, SystemCallError } from '../os/libc.ts';
 import { replaceFile } from '../os/replace-file.ts';
+import { writeMembership } from './membership-file.ts';
 
 export const IDENTITY_FILE = 'sdfs-disk.json';
 const VERSION = 1;
@@ -56,14 +59,16 @@ const identitySchema = z.object({
 
 /**
  * Makes the empty directory `directory` (made when missing) the disk `worker` of a volume; durable when it returns.
+ * `membership`: what it knows from the beginning; nothing when it joins a volume that has been used.
  * UserError when the directory holds something else, or cannot be written.
  */
-export function initDisk(directory: string, options: { readonly worker: WorkerId; readonly description: VolumeDescription }): void {
+export function initDisk(directory: string, options: { readonly worker: WorkerId; readonly description: VolumeDescription; readonly membership?: Membership | undefined }): void {
   const entry = options.description.disks.find((disk) => disk.worker === options.worker);
   assert(entry !== undefined, `the volume has a disk ${options.worker}`);
   explained(directory, () => {
     fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
     refuseContent(directory);
+    if (options.membership !== undefined) writeMembership(directory, options.membership);
     writeIdentity(directory, { worker: options.worker, disk: entry.disk, description: options.description });
   });
 }

@@ -9,6 +9,7 @@ import type { BlockRows } from '../kv/block-census.ts';
 import type { RunReport } from '../kv/reconciler.ts';
 import type { ScrubRecord, ScrubStore } from '../kv/scrubber.ts';
 import { Upkeep } from '../kv/upkeep.ts';
+import type { WorkerLink } from '../kv/worker-link.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import type { Allocator } from '../metadata/allocator.ts';
 import { findBlockOwners } from '../metadata/block-owners.ts';
@@ -68,6 +69,11 @@ export class DriverBlockUpkeep {
       pool, copies, logger, store: blocks.store, rows: blockRows(parts), verify: verifyPieces, scrubs: scrubStore(parts.engine),
       ...(onDiskComplete !== undefined && { onDiskComplete }),
     });
+  }
+
+  /** Whether a disk has all blocks that it should have. */
+  isComplete(link: WorkerLink): boolean {
+    return this.upkeep.reconciler.isComplete(this.#pool.links.indexOf(link));
   }
 
   /** For status. */

@@ -6,6 +6,7 @@ import type { DriverStart, DriverToKeeper, UpkeepQuestion } from '../ipc/process
 import { WorkerError } from '../ipc/messages.ts';
 import { LIMITS } from '../base/limits.ts';
 import { LogReplicas } from '../kv/log-replicas.ts';
+import type { Members } from '../kv/membership.ts';
 import { replicationPolicy } from '../kv/replication.ts';
 import { workerSocket } from '../kv/worker-client.ts';
 import { WorkerPool } from '../kv/worker-pool.ts';
@@ -27,6 +28,7 @@ import { detachMount } from './detach.ts';
 import { openEdge } from './edge.ts';
 import type { DriverEdge } from './edge.ts';
 import { JournalShipping } from './journal-shipping.ts';
+import { mountMembers } from './mount-members.ts';
 import { fileInfo, status } from './queries.ts';
 import { waitsForOpenFileLock } from './open-file-locks.ts';
 import { logSource, openMetadata } from './recovery.ts';
@@ -57,16 +59,18 @@ export class Driver {
   readonly #context: VfsContext;
   readonly #engine: LmdbEngine;
   readonly #trust: DatabaseTrust;
+  readonly #members: Members;
   readonly #replicas: LogReplicas;
   readonly #edge: DriverEdge;
   /** Absent: the kernel keeps locks. */
   readonly #locks: LockEngine | undefined;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; replicas: LogReplicas; blocks: KvBlockEngine; upkeep: DriverBlockUpkeep; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; edge: DriverEdge; locks: LockEngine | undefined }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; upkeep: DriverBlockUpkeep; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; edge: DriverEdge; locks: LockEngine | undefined }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#pool = parts.pool;
+    this.#members = parts.members;
     this.#replicas = parts.replicas;
     this.#blocks = parts.blocks;
     this.#upkeep = parts.upkeep;
@@ -86,7 +90,7 @@ export class Driver {
       volume: description.volume,
       epoch: start.epoch,
       disks: description.disks.map(({ worker, disk, weight }) => ({
-        worker, disk, weight, connect: workerSocket(start.sockets[worker] as string),
+        worker, disk, weight, connect: workerSocket(start.sockets[worker] as string), away: start.away.includes(worker),
       })),
       logger,
     });
@@ -103,13 +107,17 @@ export class Driver {
     pool.start();
     const missing = await pool.allReady(LIMITS.workerAbsenceMs);
     for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
-    const { engine, trust, pendingData, newBlockEpoch } = await openMetadata({ start, pool, logger, onFailure: callbacks.onDefect });
-    const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger });
-    const durable = await replicas.start();
-    const blocks = new KvBlockEngine(pool, { policy, logger, isNeeded: (id) => engine.hasBlock(id) });
+    const { members, forced, begin } = mountMembers(pool, { start, logger, tell: callbacks.tell });
+    const { engine, trust, pendingData, best, ahead, ...opened } = await openMetadata({ start, pool, members, logger, onFailure: callbacks.onDefect });
+    const newBlockEpoch = opened.newBlockEpoch || forced;
+    await begin(best);
+    const onDegraded = members.beforeDegraded;
+    const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger, keepers: members, onDegraded });
+    const durable = await replicas.start(ahead);
+    const blocks = new KvBlockEngine(pool, { policy, logger, onDegraded, isMember: (link) => members.isMember(link), isNeeded: (id) => engine.hasBlock(id) });
     const pending = new PendingBlocks();
     for (const { id, data, sequence } of pendingData) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
-    const allocator = new Allocator(engine, { newBlockEpoch });
+    const allocator = new Allocator(engine, { newBlockEpoch, leap: forced });
     const accessTimes = new AccessTimes({ accessTime: start.readOnly ? 'noatime' : start.accessTime, directories: start.directoryAccessTime });
     const compactor = new Compactor({ engine, blocks, pending, allocator, logger });
     const log = new JournalShipping(engine, replicas, durable);
@@ -129,13 +137,14 @@ export class Driver {
     const edge = await openEdge({ fs, orphans: context.orphans, locks }, start, callbacks);
     durability.start();
     if (!start.readOnly) upkeep.upkeep.start();
-    return new Driver({ start, callbacks, pool, replicas, blocks, upkeep, context, engine, trust, edge, locks });
+    members.start({ completeLogs: () => replicas.completeLogs(), hasCaughtUp: (link) => replicas.hasCaughtUp(link) && upkeep.isComplete(link) });
+    return new Driver({ start, callbacks, pool, members, replicas, blocks, upkeep, context, engine, trust, edge, locks });
   }
 
   async query(name: string, argument: unknown): Promise<unknown> {
     switch (name) {
       case 'sync': return this.#context.durability.sync();
-      case 'status': return status({ pool: this.#pool, blocks: this.#blocks, context: this.#context, locks: this.#locks, upkeep: this.#upkeep.report() });
+      case 'status': return status({ pool: this.#pool, members: this.#members, blocks: this.#blocks, context: this.#context, locks: this.#locks, upkeep: this.#upkeep.report() });
       case 'upkeep': return this.#upkeep.answer(argument as UpkeepQuestion);
       case 'info': return fileInfo({ pool: this.#pool, context: this.#context }, (argument as { inode: number }).inode);
       default: throw new UserError(`the driver knows no query "${name}"`, EXIT.usage);
@@ -184,6 +193,7 @@ export class Driver {
     await this.#context.durability.stop();
     await this.#engine.close();
     this.#trust.markClean();
+    this.#members.close();
     this.#replicas.close();
     this.#pool.close();
     this.#callbacks.logger.info({ sequence: this.#engine.lastSequence }, 'driver ended');

@@ -4,13 +4,14 @@ import { formatBlockId } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import type { DriverExtentInfo, DriverFileInfo, DriverStatus, DriverUpkeep } from '../ipc/process-messages.ts';
 import type { LockEngine } from '../locks/lock-engine.ts';
+import type { Members } from '../kv/membership.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import { mappings } from '../metadata/extents.ts';
 import { getInode, isRegular } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
 
-export function status(parts: { pool: WorkerPool; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep }): DriverStatus {
-  const { blocks, context, upkeep } = parts;
+export function status(parts: { pool: WorkerPool; members: Members; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep }): DriverStatus {
+  const { blocks, context, members, upkeep } = parts;
   const { totalBytes, availableBytes, details } = blocks.statistics();
   return {
     capacity: { totalBytes, availableBytes: Math.max(0, availableBytes - context.pending.bytes) },
@@ -19,7 +20,8 @@ export function status(parts: { pool: WorkerPool; blocks: KvBlockEngine; context
     degradedBlocks: upkeep.reconcile.endangeredBlocks,
     upkeep,
     locks: parts.locks?.counts,
-    disks: details.disks.map(({ worker, state, statistics }) => ({ worker, connected: state === 'ready', statistics })),
+    disks: details.disks.map(({ worker, disk, state, statistics }) => ({ worker, connected: state === 'ready', member: members.record.members.includes(disk), statistics })),
+    membership: { epoch: members.record.epoch, problem: members.problem },
   };
 }
 

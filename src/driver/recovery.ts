@@ -2,11 +2,15 @@
 import { join } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { EXIT, FormatError, UserError } from '../base/errors.ts';
+import type { Sequence, Uuid } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { LIMITS } from '../base/limits.ts';
+import { describeRefusal } from '../base/membership.ts';
+import type { MountRefusal } from '../base/membership.ts';
 import type { DriverStart } from '../ipc/process-messages.ts';
 import { mostAdvanced, readMetadata } from '../kv/log-reader.ts';
 import type { LogSource } from '../kv/log-replicas.ts';
+import type { Members } from '../kv/membership.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import { decodeOperations, decodeRecord } from '../log/record.ts';
 import { JournalLostError, LmdbEngine } from '../metadata/lmdb/engine.ts';
@@ -24,6 +28,10 @@ export interface OpenedMetadata {
   readonly pendingData: readonly ReplayedData[];
   /** Leases of block numbers may have been lost: the block epoch must grow. */
   readonly newBlockEpoch: boolean;
+  /** Whose metadata is the newest; undefined while no disk has any. */
+  readonly best: Uuid | undefined;
+  /** The last record, when the driver's own rows are newer than what any disk here has, without the records between. */
+  readonly ahead?: Sequence | undefined;
 }
 
 type Best = NonNullable<ReturnType<typeof mostAdvanced>>;
@@ -33,13 +41,13 @@ type Best = NonNullable<ReturnType<typeof mostAdvanced>>;
  * journal is gone lacks changes, and one behind the workers' logs is somebody's old copy: they are set aside and rebuilt
  * from the most advanced worker. Other failures to open it (a full disk) are thrown, since they may pass.
  */
-export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool; logger: Logger; onFailure: (error: Error) => void }): Promise<OpenedMetadata> {
-  const { start, pool, logger, onFailure } = parts;
+export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool; members: Members; logger: Logger; onFailure: (error: Error) => void }): Promise<OpenedMetadata> {
+  const { start, pool, members, logger, onFailure } = parts;
   const directory = start.stateDirectory;
   const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
   const trust = new DatabaseTrust(directory);
   const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch, onFailure, reserveSpace: databaseReserve(join(directory, 'rows', 'data.mdb')) };
-  const newest = mostAdvanced(pool);
+  const newest = mostAdvanced(pool, (link) => members.isCurrent(link));
   const best = newest !== undefined && newest.state.lastSequence > 0 ? newest : undefined;
   const trusted = trust.state();
   if (trusted !== 'spoilt' && LmdbEngine.exists(directory)) {
@@ -47,18 +55,21 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
     const pendingData: ReplayedData[] = [];
     const engine = await openTrusted(() => LmdbEngine.open({ ...options, closedCleanly: trusted === 'clean' }, (data) => pendingData.push(data)), logger);
     if (engine !== undefined) {
-      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, trust, pendingData, newBlockEpoch: false };
+      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, trust, pendingData, newBlockEpoch: false, best: best?.link.disk, ahead: aheadOf(engine, best?.state.lastSequence ?? (0 as Sequence)) };
       logger.warn({ own: engine.lastSequence, workers: best.state.lastSequence }, "the driver's database is older than the workers' logs");
       await engine.abandon();
     }
   }
-  if (best === undefined) checkNew(pool);
+  // A successor that has lost the database looks at the disks as a new mount does.
+  const refusal = members.refusal(start.description.copies);
+  if (refusal !== undefined && start.membership !== undefined) throw new Error(`the driver's database is lost, and the disks are not enough to rebuild it: ${describeRefusal(refusal, (disk) => `disk ${disk}`)}`);
+  if (best === undefined) checkNew(pool, refusal);
   trust.withdraw();
   LmdbEngine.setAside(options);
   const engine = await LmdbEngine.open({ ...options, closedCleanly: true }, () => {});
   if (best === undefined) {
     trust.claim();
-    return { engine, trust, pendingData: [], newBlockEpoch: false };
+    return { engine, trust, pendingData: [], newBlockEpoch: false, best: undefined };
   }
   logger.info({ worker: best.link.worker, checkpoint: best.state.checkpointSequence, last: best.state.lastSequence }, 'rebuilding the metadata from a worker');
   const pendingData = await rebuild(engine, best);
@@ -66,7 +77,12 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
     throw new UserError(`worker ${best.link.worker} has metadata up to ${best.state.lastSequence}, and only ${engine.lastSequence} could be read`, EXIT.damaged);
   }
   trust.claim();
-  return { engine, trust, pendingData, newBlockEpoch: true };
+  return { engine, trust, pendingData, newBlockEpoch: true, best: best.link.disk };
+}
+
+/** After a forced mount without the disks that had the rest. */
+function aheadOf(engine: LmdbEngine, last: Sequence): Sequence | undefined {
+  return engine.lastSequence > last && engine.firstJournalSequence > last + 1 ? engine.lastSequence : undefined;
 }
 
 /** Undefined for one that is proven to be of no use. */
@@ -81,10 +97,10 @@ async function openTrusted(open: () => Promise<LmdbEngine>, logger: Logger): Pro
   }
 }
 
-/** Without any metadata the volume has to be a new one: a disk that is away, or has blocks, says that it is not. */
-function checkNew(pool: WorkerPool): void {
+/** Without any metadata the volume has to be a new one: blocks say that it is not, and so may disks that are away, where they are too many. */
+function checkNew(pool: WorkerPool, refusal: MountRefusal | undefined): void {
   const missing = pool.links.filter((link) => !link.isReady).map((link) => link.worker);
-  if (missing.length > 0) throw new UserError(`no disk that is there has the metadata, and ${missing.length === 1 ? 'disk' : 'disks'} ${missing.join(', ')} cannot be reached: bring them back and mount again`, EXIT.damaged);
+  if (refusal !== undefined && missing.length > 0) throw new UserError(`no disk that is there has the metadata, and ${missing.length === 1 ? 'disk' : 'disks'} ${missing.join(', ')} cannot be reached: bring them back and mount again`, EXIT.damaged);
   const used = pool.links.filter((link) => (link.hello?.statistics.blockCount ?? 0) > 0).map((link) => link.worker);
   if (used.length > 0) throw new UserError(`disks ${used.join(', ')} hold blocks, and no disk has metadata that names them: nothing of this volume was ever synced, or its metadata is lost`, EXIT.damaged);
 }

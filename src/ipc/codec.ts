@@ -12,8 +12,10 @@
 // carry their own.
 import { assert } from '../base/assert.ts';
 import { FormatError } from '../base/errors.ts';
-import type { BlockId, DriverEpoch, Sequence, WorkerId } from '../base/ids.ts';
+import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import { MEMBERS_MAX } from '../base/membership.ts';
+import type { Membership } from '../base/membership.ts';
 import type { ByteWriter} from './bytes.ts';
 import { ByteReader, decodeRows, encodeRows } from './bytes.ts';
 import type { BlockPut, DiskStatistics, MessageName, ReplyOf, RequestOf } from './messages.ts';
@@ -58,6 +60,38 @@ const STATISTICS: Shape<DiskStatistics> = {
   read: (head) => ({ totalBytes: head.u64(), availableBytes: head.u64(), blockBytes: head.u64(), blockCount: head.u64(), device: head.u64(), logBytes: head.u64() }),
 };
 
+/** `log` null: its count is NO_LIST. */
+const MEMBERSHIP: Shape<Membership> = {
+  write: (head, { epoch, driver, members, log, former }) => {
+    head.u64(epoch).u32(driver);
+    for (const list of [members, former]) writeUuids(head, list);
+    if (log === null) head.u32(NO_LIST);
+    else writeUuids(head, log);
+    return NO_BODY;
+  },
+  read: (head) => {
+    const epoch = head.u64();
+    const driver = head.u32() as DriverEpoch;
+    const members = readUuids(head) ?? [];
+    const former = readUuids(head) ?? [];
+    return { epoch, driver, members, former, log: readUuids(head) };
+  },
+};
+
+const NO_LIST = 0xffff_ffff;
+
+function writeUuids(head: ByteWriter, list: readonly Uuid[]): void {
+  head.u32(list.length);
+  for (const uuid of list) head.uuid(uuid);
+}
+
+function readUuids(head: ByteReader): Uuid[] | null {
+  const count = head.u32();
+  if (count === NO_LIST) return null;
+  if (count > MEMBERS_MAX) throw new RangeError(`a list of ${count} disks`);
+  return Array.from({ length: count }, () => head.uuid());
+}
+
 /** Type numbers are part of the format: new messages get new ones. */
 const MESSAGES: { readonly [M in MessageName]: Message<M> } = {
   hello: {
@@ -67,15 +101,19 @@ const MESSAGES: { readonly [M in MessageName]: Message<M> } = {
       read: (head) => ({ volume: head.uuid(), epoch: head.u32() as DriverEpoch }),
     },
     reply: {
-      write: (head, { worker, disk, log, statistics }) => {
+      write: (head, { worker, disk, log, membership, statistics }) => {
         head.u32(worker).uuid(disk).u64(log.checkpointSequence).u64(log.lastSequence).u32(log.lastEpoch);
-        return STATISTICS.write(head, statistics);
+        STATISTICS.write(head, statistics);
+        if (membership !== null) MEMBERSHIP.write(head, membership);
+        return NO_BODY;
       },
       read: (head, body) => ({
         worker: head.u32() as WorkerId,
         disk: head.uuid(),
         log: { checkpointSequence: head.u64() as Sequence, lastSequence: head.u64() as Sequence, lastEpoch: head.u32() as DriverEpoch },
         statistics: STATISTICS.read(head, body),
+        // Behind all else: a disk that knows nothing of it sends nothing.
+        membership: head.rest === 0 ? null : MEMBERSHIP.read(head, body),
       }),
     },
   },
@@ -159,6 +197,11 @@ const MESSAGES: { readonly [M in MessageName]: Message<M> } = {
     reply: EMPTY,
   },
   statistics: { type: 15, request: EMPTY, reply: STATISTICS },
+  recordMembership: {
+    type: 20,
+    request: { write: (head, { record }) => MEMBERSHIP.write(head, record), read: (head, body) => ({ record: MEMBERSHIP.read(head, body) }) },
+    reply: EMPTY,
+  },
   verifyBlocks: { type: 16, request: BLOCK_IDS, reply: { write: (_head, { states }) => [states], read: (_head, states) => ({ states }) } },
 };
 

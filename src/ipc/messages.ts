@@ -1,5 +1,6 @@
 // The messages between a driver and a worker, as types. ipc/codec.ts gives each its bytes.
 import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../base/ids.ts';
+import type { Membership } from '../base/membership.ts';
 
 /** A block on its way to a worker. Checksums: CRC-32 of each 16 KiB piece, seeded (see ipc/piece-checksum.ts). */
 export interface BlockPut {
@@ -53,7 +54,7 @@ export interface WorkerMessages {
   /** First message of a connection. An older epoch than one seen before is refused ('staleEpoch') for good. */
   hello: {
     request: { volume: Uuid; epoch: DriverEpoch };
-    reply: { worker: WorkerId; disk: Uuid; log: LogState; statistics: DiskStatistics };
+    reply: { worker: WorkerId; disk: Uuid; log: LogState; membership: Membership | null; statistics: DiskStatistics };
   };
   /** Stores blocks, process-proof when answered. An id that is there already is replaced. 'noSpace' stores none of them. */
   putBlocks: { request: { blocks: readonly BlockPut[] }; reply: Record<string, never> };
@@ -87,6 +88,8 @@ export interface WorkerMessages {
   beginCheckpoint: { request: Record<string, never>; reply: Record<string, never> };
   loadCheckpoint: { request: { rows: readonly Row[] }; reply: Record<string, never> };
   commitCheckpoint: { request: { sequence: Sequence; epoch: DriverEpoch }; reply: Record<string, never> };
+  /** Replaces an older record; power-proof when answered. 'badRequest' when the disk has a newer one. */
+  recordMembership: { request: { record: Membership }; reply: Record<string, never> };
   statistics: { request: Record<string, never>; reply: DiskStatistics };
 }
 

@@ -1,5 +1,6 @@
 // Control messages between the keeper and its children, over the fork channel (JSON serialization): start, health, stop.
 import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
+import type { KnownMembership } from '../base/membership.ts';
 
 /** A volume, as its description files say. Formats: docs/FORMATS.md. */
 export interface VolumeDescription {
@@ -12,6 +13,14 @@ export interface VolumeDescription {
   readonly blockBytes: number;
   readonly disks: readonly { readonly worker: WorkerId; readonly disk: Uuid; readonly directory: string; readonly weight: number }[];
 }
+
+/** A disk, for people. */
+export function nameDisk(description: VolumeDescription, uuid: Uuid): string {
+  const disk = description.disks.find((candidate) => candidate.disk === uuid);
+  return disk === undefined ? `disk ${uuid}` : `disk ${disk.worker} (${disk.directory}, ${uuid})`;
+}
+
+export const MISSING_DISKS_ADVICE = 'Bring them back; if they are gone for good, mount with --force-degraded: what only they have is lost then';
 
 export interface ProcessLogOptions {
   readonly level: string;
@@ -68,6 +77,12 @@ export interface DriverStart {
   readonly locks: 'kernel' | 'sdfs';
   /** What the first driver negotiated with the kernel (opaque, from DriverToKeeper 'session'); absent at first mount. */
   readonly session?: string | undefined;
+  /** Workers whose disks could not be used when the mount began: nobody waits for them. */
+  readonly away: readonly WorkerId[];
+  /** The user says that disks that are missing are gone for good. */
+  readonly forceDegraded: boolean;
+  /** What a former driver of this mount said last; absent for the first. */
+  readonly membership?: KnownMembership | undefined;
   readonly log: ProcessLogOptions;
 }
 
@@ -87,6 +102,8 @@ export type DriverToKeeper =
   /** This driver has mounted by itself, as this connection: its number in /sys/fs/fuse/connections. */
   | { readonly type: 'mounted'; readonly connection: number | null }
   | { readonly type: 'session'; readonly session: string }
+  /** Sent before any disk is told: what a successor must know. */
+  | { readonly type: 'membership'; readonly membership: KnownMembership }
   /** The kernel's INIT is answered (or taken over): the mount is usable. */
   | { readonly type: 'ready' }
   /** This worker lives and does not answer: kill it, so that it is started again. */
@@ -111,6 +128,11 @@ export interface DriverStatus {
   readonly upkeep?: DriverUpkeep | undefined;
   /** By worker id. */
   readonly disks: readonly DriverDiskStatus[];
+  readonly membership: {
+    readonly epoch: number;
+    /** Why it cannot be changed, where it should be. */
+    readonly problem?: string | undefined;
+  };
 }
 
 /** What goes on in the background to keep R copies of every block. Times in ISO 8601, durations in ms. */
@@ -200,6 +222,8 @@ export interface UpkeepAnswer {
 export interface DriverDiskStatus {
   readonly worker: WorkerId;
   readonly connected: boolean;
+  /** Up to date, and counted when disks are missing. */
+  readonly member: boolean;
   /** Of the file system that holds the disk directory; the last known ones while not connected; absent when never known. */
   readonly statistics?: { readonly totalBytes: number; readonly availableBytes: number; readonly blockBytes: number; readonly blockCount: number; readonly logBytes: number; readonly device: number } | undefined;
 }

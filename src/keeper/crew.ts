@@ -1,8 +1,10 @@
 // The children of one mount: one driver and one worker per disk, each under its supervisor.
 import { rmSync } from 'node:fs';
 import { ChannelClosedError, UserError } from '../base/errors.ts';
+import type { WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import type { KnownMembership } from '../base/membership.ts';
 import { identifyProcess } from '../control/process-identity.ts';
 import type { ProcessIdentity } from '../control/process-identity.ts';
 import type { RuntimeDirectory } from '../control/running-mounts.ts';
@@ -27,6 +29,7 @@ export interface CrewOptions {
   readonly onSession: (session: string) => void;
   /** The driver has mounted by itself. */
   readonly onMounted: (connection: number | null) => void;
+  readonly onMembership: (membership: KnownMembership) => void;
   /** The driver says that the kernel ended the connection and that all is flushed. */
   readonly onDriverEnded: () => void;
   readonly onDriverDeath: (end: ChildEnd) => 'restart' | 'leave';
@@ -52,10 +55,18 @@ export class Crew {
     this.workers = options.description.disks.map((disk) => this.#superviseWorker(disk));
   }
 
-  /** All workers at once; rejects with the UserError of the first that cannot be used. */
-  async startWorkers(): Promise<void> {
+  /**
+   * All workers at once. `onLost` is told which cannot be used, and throws when that is too much; those are tried again
+   * and again, since a disk may come back.
+   */
+  async startWorkers(onLost: (worker: WorkerId, error: Error) => void): Promise<void> {
     for (const worker of this.workers) worker.start();
-    await Promise.all(this.workers.map((worker) => worker.untilReady()));
+    const starts = await Promise.allSettled(this.workers.map((worker) => worker.untilReady()));
+    for (const [index, start] of starts.entries()) {
+      if (start.status === 'fulfilled') continue;
+      onLost(this.#options.description.disks[index]!.worker, start.reason as Error);
+      this.workers[index]!.keepTrying();
+    }
   }
 
   async startDriver(): Promise<void> {
@@ -115,6 +126,7 @@ export class Crew {
 
   #fromDriver(message: DriverToKeeper): void {
     switch (message.type) {
+      case 'membership': return this.#options.onMembership(message.membership);
       case 'session': return this.#options.onSession(message.session);
       case 'mounted': return this.#options.onMounted(message.connection);
       case 'reply': return this.link.take(message);

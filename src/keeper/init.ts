@@ -4,8 +4,9 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, realpathSync
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
-import type { Uuid, WorkerId } from '../base/ids.ts';
+import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { Membership } from '../base/membership.ts';
 import { IDENTITY_FILE, readIdentity } from '../disk/identity.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
 import { syncPath } from '../os/replace-file.ts';
@@ -38,7 +39,7 @@ export interface VolumePlan {
 }
 
 /** What disk/ does with one directory of a new volume. Throws UserError when the directory is not fit for it. */
-export type InitDisk = (directory: string, options: { worker: WorkerId; description: VolumeDescription }) => void | Promise<void>;
+export type InitDisk = (directory: string, options: { worker: WorkerId; description: VolumeDescription; membership?: Membership | undefined }) => void | Promise<void>;
 
 /** Checks a request in full and changes nothing. UserError says the first thing that is wrong. */
 export function planVolume(request: VolumeRequest): VolumePlan {
@@ -73,11 +74,12 @@ export function planVolume(request: VolumeRequest): VolumePlan {
 export async function createVolume(plan: VolumePlan, initDisk: InitDisk): Promise<void> {
   const firstMade = mkdirSync(plan.volumeDirectory, { recursive: true, mode: 0o700 });
   const touched: string[] = [];
+  const membership: Membership = { epoch: 1, driver: 0 as DriverEpoch, members: plan.description.disks.map(({ disk }) => disk), log: null, former: [] };
   try {
     for (const disk of plan.description.disks) {
       if (plan.embedded) mkdirSync(disk.directory, { recursive: true, mode: 0o700 });
       touched.push(disk.directory);
-      await initDisk(disk.directory, { worker: disk.worker, description: plan.description });
+      await initDisk(disk.directory, { worker: disk.worker, description: plan.description, membership });
     }
     VolumeState.create(volumePaths(plan.volumeDirectory).state);
     writeVolume(plan.volumeDirectory, plan.description);

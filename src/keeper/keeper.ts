@@ -6,9 +6,10 @@
 // It never touches the mountpoint itself: the driver serves it, and the keeper must be free to replace the driver.
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
-import type { DriverEpoch } from '../base/ids.ts';
+import type { DriverEpoch, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import type { KnownMembership } from '../base/membership.ts';
 import type { ControlHandler, DriverFileInfo, DriverKind, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from '../control/api.ts';
 import { identifyProcess, isAlive, waitForEnd } from '../control/process-identity.ts';
 import { RuntimeDirectory, listRunningMounts } from '../control/running-mounts.ts';
@@ -25,6 +26,7 @@ import { checkMountpoint } from './mountpoint.ts';
 import { VolumeState } from './state.ts';
 import { statusReport } from './status-report.ts';
 import type { ChildEnd } from './supervisor.ts';
+import { startWorkers } from './survey.ts';
 import { upgrade } from './upgrade.ts';
 import { VolumeLock } from './volume-lock.ts';
 import { readVolume, volumePaths } from './volume.ts';
@@ -43,6 +45,8 @@ export interface KeeperOptions {
   readonly mount: MountOptions;
   /** Default: direct. */
   readonly driver?: DriverKind | undefined;
+  /** The user's word that disks that are missing are gone for good. */
+  readonly forceDegraded?: boolean;
   /** Of the children; the keeper has its logger already. */
   readonly log: ProcessLogOptions;
 }
@@ -71,6 +75,10 @@ export class Keeper implements ControlHandler {
   readonly #holder: MountHolder;
   /** What the first driver negotiated with the kernel, for its successors. */
   #session: string | undefined;
+  /** What drivers said last of the membership, for their successors. */
+  #membership: KnownMembership | undefined;
+  /** Disks that could not be used when the mount began. */
+  #away: readonly WorkerId[] = [];
   /** Epoch of the first driver that this keeper started. */
   #mountEpoch: DriverEpoch | undefined;
   /** Drivers that died after the mount was taken out of the tree. */
@@ -97,6 +105,9 @@ export class Keeper implements ControlHandler {
         this.#session = session;
       },
       onMounted: (connection) => this.#mountedByDriver(connection),
+      onMembership: (membership) => {
+        this.#membership = membership;
+      },
       onDriverEnded: () => this.#driverEnded(),
       onDriverDeath: (end) => this.#driverDied(end),
       onChange: () => this.#register(),
@@ -137,7 +148,7 @@ export class Keeper implements ControlHandler {
     this.#register();
     this.#control = await ControlServer.listen(this, { socket: this.#runtime.controlSocket, log: this.#log });
     this.#assertStarting();
-    await this.#crew.startWorkers();
+    this.#away = await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: this.#log });
     this.#assertStarting();
     this.#holder.mount();
     this.#register();
@@ -347,7 +358,7 @@ export class Keeper implements ControlHandler {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
       edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, log,
-      session: this.#session,
+      session: this.#session, away: this.#away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
     };
   }
 

@@ -75,8 +75,10 @@ function reasonOf(state: ChildState): string | null {
 }
 
 function diskReport(disk: VolumeDescription['disks'][number], state: ProcessStateName, driverStatus: DriverStatus | undefined): DiskReport {
-  const statistics = driverStatus?.disks.find((candidate) => candidate.worker === disk.worker)?.statistics;
+  const known = driverStatus?.disks.find((candidate) => candidate.worker === disk.worker);
+  const statistics = known?.statistics;
   return {
+    member: known?.member ?? null,
     worker: disk.worker, uuid: disk.disk, directory: disk.directory, state,
     totalBytes: statistics?.totalBytes ?? null, availableBytes: statistics?.availableBytes ?? null,
     blockBytes: statistics?.blockBytes ?? null, blockCount: statistics?.blockCount ?? null,
@@ -99,6 +101,10 @@ function findProblems(input: StatusInput): string[] {
     if (worker.state.kind !== 'ready') problems.push(`worker ${id} is ${worker.state.kind}${because(worker.state)}: its disk ${input.description.disks[id]?.directory ?? '?'} is not in use`);
     else if (input.driverStatus?.disks.find((disk) => disk.worker === id)?.connected === false) problems.push(`worker ${id} is not connected to the driver`);
   });
+  for (const disk of input.driverStatus?.disks ?? []) {
+    if (disk.connected && !disk.member) problems.push(`disk ${disk.worker} missed changes: it does not count as up to date until it has caught up`);
+  }
+  if (input.driverStatus?.membership.problem !== undefined) problems.push(input.driverStatus.membership.problem);
   const degraded = input.driverStatus?.degradedBlocks ?? 0;
   if (degraded > 0) problems.push(`${degraded} ${degraded === 1 ? 'block has' : 'blocks have'} fewer than ${input.description.copies} good copies`);
   const unreadable = input.driverStatus?.upkeep?.reconcile.unreadableBlocks ?? 0;

@@ -71,6 +71,8 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
   #deaths: number[] = [];
   /** Starts in a row that did not get ready. */
   #failedStarts = 0;
+  /** Why it could not be used, until it can. */
+  #lastReason: string | undefined;
   readonly #ready = deferred<void>();
   /** Settled with the start of the child that takes the place of another. */
   #successor: Deferred<void> | undefined;
@@ -123,6 +125,12 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
   /** Settles with the first start: resolves when ready, rejects with UserError when the child cannot be used. */
   untilReady(): Promise<void> {
     return this.#ready.promise;
+  }
+
+  /** From now on a child that could not be used at its first start is tried again slowly, as later ones are. */
+  keepTrying(): void {
+    this.#everReady = true;
+    if (this.#state.kind === 'unusable' && this.#state.timer === undefined) this.#change({ ...this.#state, timer: this.#tryLater() });
   }
 
   /** False when there is no child to send to. A message to a dying child is lost without an error: its exit tells. */
@@ -223,6 +231,7 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     clearTimeout(this.#startTimer);
     if (this.#state.kind !== 'starting') return;
     this.#everReady = true;
+    this.#lastReason = undefined;
     this.#failedStarts = 0;
     this.#change({ kind: 'ready', child });
     this.#log.info({ child: this.name, childPid: child.pid, restarts: this.restarts }, 'child is ready');
@@ -235,14 +244,21 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
   #becameUnusable(child: ChildProcess, message: UnusableMessage): void {
     clearTimeout(this.#startTimer);
     if (this.#state.kind === 'stopping') return;
-    this.#log.error({ child: this.name, reason: message.reason, exitCode: message.exitCode }, 'child cannot be used');
-    const timer = this.#everReady ? setTimeout(() => this.start(), LIMITS.restartDelayMaxMs) : undefined;
+    // Said once for each reason: it is tried again every few seconds.
+    const isNews = message.reason !== this.#lastReason;
+    this.#lastReason = message.reason;
+    this.#log[isNews ? 'error' : 'debug']({ child: this.name, reason: message.reason, exitCode: message.exitCode }, 'child cannot be used');
+    const timer = this.#everReady ? this.#tryLater() : undefined;
     this.#change({ kind: 'unusable', timer, reason: message.reason });
     const error = new UserError(message.reason, message.exitCode as ExitCode);
     this.#ready.reject(error);
     this.#successor?.reject(error);
     this.#successor = undefined;
     setTimeout(() => child.kill('SIGKILL'), LIMITS.restartDelayMaxMs / 2).unref();
+  }
+
+  #tryLater(): NodeJS.Timeout {
+    return setTimeout(() => this.start(), LIMITS.restartDelayMaxMs);
   }
 
   #exited(child: ChildProcess, end: ChildEnd): void {

@@ -17,6 +17,7 @@ import { ReadHedge } from './read-hedge.ts';
 import type { DegradedHook, ReplicationPolicy } from './replication.ts';
 import { syncAll } from './sync-all.ts';
 import { SyncBarrier } from './sync-barrier.ts';
+import type { WorkerLink } from './worker-link.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** What went wrong without an error to anybody, since start. */
@@ -40,6 +41,8 @@ export interface BlockStoreOptions {
   readonly policy: ReplicationPolicy;
   readonly logger: Logger;
   readonly onDegraded?: DegradedHook;
+  /** Whether a disk counts as up to date, at the start. Default: all. */
+  readonly isMember?: (link: WorkerLink) => boolean;
   /** Copies found bad, or not found, while a good one was read; see rewriteCopy. */
   readonly onBadCopy?: (copy: BadCopy, blockBytes: number) => void;
   /** Whether a block is still needed: one that is not is not written again. */
@@ -66,7 +69,7 @@ export class ReplicatedBlockStore {
     this.#logger = options.logger;
     this.#onDegraded = options.onDegraded;
     this.isNeeded = options.isNeeded ?? (() => true);
-    this.#barriers = pool.links.map((link) => new SyncBarrier(link, options.policy));
+    this.#barriers = pool.links.map((link) => new SyncBarrier(link, { copies: options.policy.copies, excused: options.isMember?.(link) === false }));
     this.#meter = new CapacityMeter(pool, options.policy);
     this.#writing = {
       pool,

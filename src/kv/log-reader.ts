@@ -20,12 +20,12 @@ export function isNewer(state: LogState, other: LogState): boolean {
   return state.lastEpoch > other.lastEpoch || (state.lastEpoch === other.lastEpoch && state.lastSequence > other.lastSequence);
 }
 
-/** The newest metadata of all workers that have said hello, by what they said last; undefined before any has. */
-export function mostAdvanced(pool: WorkerPool): { readonly link: WorkerLink; readonly state: LogState } | undefined {
+/** The newest metadata of all `eligible` workers that have said hello, by what they said last; undefined before any has. */
+export function mostAdvanced(pool: WorkerPool, eligible: (link: WorkerLink) => boolean = () => true): { readonly link: WorkerLink; readonly state: LogState } | undefined {
   let best: { link: WorkerLink; state: LogState } | undefined;
   for (const link of pool.links) {
     const state = link.hello?.log;
-    if (state !== undefined && (best === undefined || isNewer(state, best.state))) best = { link, state };
+    if (state !== undefined && eligible(link) && (best === undefined || isNewer(state, best.state))) best = { link, state };
   }
   return best;
 }

@@ -8,7 +8,7 @@
 // equal logs (the argument of Raft, Ongaro and Ousterhout 2014, section 5.3).
 import { assert } from '../base/assert.ts';
 import { FsError, TimeoutError } from '../base/errors.ts';
-import type { DriverEpoch, Sequence } from '../base/ids.ts';
+import type { DriverEpoch, Sequence, Uuid } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { LogState } from '../ipc/messages.ts';
@@ -19,6 +19,7 @@ import { mostAdvanced } from './log-reader.ts';
 import type { MetadataSnapshot } from './log-seed.ts';
 import { placementIdOf } from './placement.ts';
 import type { DegradedHook, ReplicationPolicy } from './replication.ts';
+import type { WorkerLink } from './worker-link.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** The driver's own copy of the log and of the rows, from which holders are caught up. */
@@ -29,11 +30,24 @@ export interface LogSource {
   snapshot?(): MetadataSnapshot | undefined;
 }
 
+/**
+ * The record of which disks have the whole log (kv/membership.ts): a mount takes any one of them for the truth, so a
+ * record of the log is acknowledged only when all of them have it.
+ */
+export interface LogKeepers {
+  covers(disks: readonly Uuid[]): boolean;
+  /** These disks, and no others, from now on. */
+  entrust(disks: readonly Uuid[]): Promise<void>;
+  /** Whether what a disk said of itself at the start may be taken for the truth. */
+  isCurrent(link: WorkerLink): boolean;
+}
+
 export interface LogReplicasOptions {
   readonly policy: ReplicationPolicy;
   readonly source: LogSource;
   readonly logger: Logger;
   readonly onDegraded?: DegradedHook;
+  readonly keepers?: LogKeepers;
 }
 
 interface Waiter {
@@ -41,6 +55,8 @@ interface Waiter {
   readonly startMs: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
+  /** It was said that it gets fewer copies than R. */
+  degraded: boolean;
 }
 
 const TICK_MS = 250;
@@ -53,11 +69,14 @@ export class LogReplicas {
   readonly #source: LogSource;
   readonly #logger: Logger;
   readonly #onDegraded: DegradedHook | undefined;
+  readonly #keepers: LogKeepers | undefined;
   readonly #context: HolderContext;
   #holders: LogHolder[] = [];
   /** What the newest log was when this driver began: all that has its epoch and is not longer is the beginning of this log. */
   #base: LogState = { checkpointSequence: 0 as Sequence, lastSequence: 0 as Sequence, lastEpoch: 0 as DriverEpoch };
   #last = 0 as Sequence;
+  /** Last record that anybody was told to be safe. */
+  #acknowledged = 0 as Sequence;
   #lastEpoch = 0 as DriverEpoch;
   /** What is being appended, in order, so that holders that keep up do not read the journal. */
   readonly #fresh = new Set<RecordBatch>();
@@ -71,18 +90,22 @@ export class LogReplicas {
     this.#source = options.source;
     this.#logger = options.logger;
     this.#onDegraded = options.onDegraded;
+    this.#keepers = options.keepers;
     this.#context = this.#makeContext();
   }
 
   /**
    * Chooses the holders and brings them to the newest log that any worker has (the driver's own must be there
    * already). Call it when the workers have said hello. Resolves with the sequence up to which everything is safe.
+   * `ahead`: the driver's rows are newer than any log that is there, and the records between are gone; then the holders
+   * get a new checkpoint first, however long that takes.
    */
-  async start(): Promise<Sequence> {
+  async start(ahead?: Sequence): Promise<Sequence> {
     assert(this.#state === 'new', 'log replicas start once');
     this.#state = 'started';
-    this.#base = mostAdvanced(this.#pool)?.state ?? this.#base;
-    this.#last = this.#base.lastSequence;
+    this.#base = mostAdvanced(this.#pool, (link) => this.#isCurrent(link))?.state ?? this.#base;
+    if (ahead !== undefined) this.#base = { checkpointSequence: ahead, lastSequence: ahead, lastEpoch: this.#pool.epoch };
+    this.#last = this.#acknowledged = this.#base.lastSequence;
     this.#lastEpoch = this.#base.lastEpoch;
     this.#holders = this.#choose().map((index) => new LogHolder(this.#pool.link(index), this.#context));
     this.#pool.listen({
@@ -91,7 +114,14 @@ export class LogReplicas {
     });
     for (const holder of this.#holders) if (holder.link.isReady) holder.welcome(holder.link.hello!.log);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
-    if (this.#last > 0) await this.#safe(this.#last);
+    for (const { lastSequence } = this.#base; lastSequence > 0;) {
+      try {
+        await this.#safe(lastSequence);
+        break;
+      } catch (error) {
+        if (ahead === undefined || !this.#holders.some(({ phase }) => phase === 'seeding')) throw error;
+      }
+    }
     return this.#last;
   }
 
@@ -140,6 +170,18 @@ export class LogReplicas {
     return from;
   }
 
+  /** Disks that have every record that was ever acknowledged. */
+  completeLogs(): Uuid[] {
+    return this.#holders.filter(({ phase, acknowledged }) => phase === 'streaming' && acknowledged >= this.#acknowledged).map(({ link }) => link.disk);
+  }
+
+  /** Whether a disk has the whole log, or has no part in it and nothing of its own that could be taken for it. */
+  hasCaughtUp(link: WorkerLink): boolean {
+    if (this.#holders.some((holder) => holder.link === link)) return this.completeLogs().includes(link.disk);
+    const log = link.hello?.log;
+    return log !== undefined && (log.lastSequence === 0 || log.lastEpoch < this.#lastEpoch || this.#isPrefix(log));
+  }
+
   /** For status. */
   get holders(): readonly LogHolder[] {
     return this.#holders;
@@ -159,11 +201,20 @@ export class LogReplicas {
     };
   }
 
-  /** Those that have the newest log first, then by rank. A worker that has said nothing yet is believed to have it. */
+  /** Those that are there and have the newest log first, then by rank. */
   #choose(): number[] {
-    const epochOf = (index: number) => this.#pool.link(index).hello?.log.lastEpoch ?? this.#base.lastEpoch;
+    const worth = (index: number): number => {
+      const link = this.#pool.link(index);
+      if (link.absentMs >= LIMITS.workerAbsenceMs) return -2;
+      if (link.hello === undefined) return this.#base.lastEpoch;
+      return this.#isCurrent(link) ? link.hello.log.lastEpoch : -1;
+    };
     // toSorted is stable: among equals the rank decides.
-    return this.#pool.rank(placementIdOf(this.#pool.volume)).toSorted((one, other) => epochOf(other) - epochOf(one)).slice(0, this.#policy.copies);
+    return this.#pool.rank(placementIdOf(this.#pool.volume)).toSorted((one, other) => worth(other) - worth(one)).slice(0, this.#policy.copies);
+  }
+
+  #isCurrent(link: WorkerLink): boolean {
+    return this.#keepers?.isCurrent(link) ?? true;
   }
 
   #holderOf(link: LogHolder['link']): LogHolder | undefined {
@@ -188,7 +239,7 @@ export class LogReplicas {
 
   #safe(through: Sequence): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiters.push({ through, startMs: performance.now(), resolve, reject });
+      this.#waiters.push({ through, startMs: performance.now(), resolve, reject, degraded: false });
       this.#settle();
     });
   }
@@ -212,18 +263,20 @@ export class LogReplicas {
     this.#waiters = this.#waiters.filter((waiter) => !this.#settleOne(waiter));
   }
 
-  /** True when the waiter waits no more. */
+  /** True when the waiter waits no more, or for a change of membership. */
   #settleOne(waiter: Waiter): boolean {
-    const lacking = this.#holders.filter(({ acknowledged }) => acknowledged < waiter.through);
-    const copies = this.#holders.length - lacking.length;
+    const having = this.#holders.filter(({ acknowledged }) => acknowledged >= waiter.through);
+    const copies = having.length;
     if (copies >= this.#policy.copies) {
-      waiter.resolve();
+      this.#grant(waiter, having);
       return true;
     }
+    const lacking = this.#holders.filter((holder) => !having.includes(holder));
     const waitedMs = performance.now() - waiter.startMs;
     const lost = lacking.every((holder) => holder.phase === 'seeding' || holder.downMs >= LIMITS.workerSwitchMs);
     if (lost && copies >= this.#policy.copiesMin) {
-      void this.#acceptDegraded(waiter, copies, lacking);
+      if (waiter.degraded) this.#grant(waiter, having);
+      else void this.#degrade(waiter, copies, lacking);
       return true;
     }
     if (waitedMs < (lost ? LIMITS.workerAbsenceMs : WAIT_MS_MAX)) return false;
@@ -231,15 +284,30 @@ export class LogReplicas {
     return true;
   }
 
-  async #acceptDegraded(waiter: Waiter, haveCopies: number, lacking: readonly LogHolder[]): Promise<void> {
+  /** Acknowledges, or looks again when it is recorded that these disks are the ones that have the log. */
+  #grant(waiter: Waiter, having: readonly LogHolder[]): void {
+    const disks = having.map(({ link }) => link.disk);
+    if (this.#keepers !== undefined && !this.#keepers.covers(disks)) return void this.#again(waiter, () => this.#keepers!.entrust(disks));
+    this.#acknowledged = Math.max(this.#acknowledged, waiter.through) as Sequence;
+    waiter.resolve();
+  }
+
+  #degrade(waiter: Waiter, haveCopies: number, lacking: readonly LogHolder[]): Promise<void> {
+    waiter.degraded = true;
+    return this.#again(waiter, () => this.#onDegraded?.({ kind: 'log', haveCopies, missing: lacking.map(({ link }) => link.worker) }));
+  }
+
+  async #again(waiter: Waiter, change: () => void | Promise<void>): Promise<void> {
     // Not within the walk over the waiters: the hook may append.
     await Promise.resolve();
     try {
-      await this.#onDegraded?.({ kind: 'log', haveCopies, missing: lacking.map(({ link }) => link.worker) });
-      waiter.resolve();
+      await change();
     } catch (error) {
-      waiter.reject(error as Error);
+      return waiter.reject(error as Error);
     }
+    if (this.#state === 'closed') return waiter.reject(new FsError('EIO', 'the metadata log was closed'));
+    this.#waiters.push(waiter);
+    this.#settle();
   }
 
   /** A worker that holds no log takes the place of a holder that is gone for good, as far as can be told. */

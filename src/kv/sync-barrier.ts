@@ -17,9 +17,11 @@ export class SyncBarrier {
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
-  constructor(link: WorkerLink, options: { copies: number }) {
+  /** `excused`: nothing of what an earlier driver left there counts (the disk was no member). */
+  constructor(link: WorkerLink, options: { copies: number; excused?: boolean }) {
     this.link = link;
     this.#copies = options.copies;
+    if (options.excused === true) this.#excused = this.#written;
     this.#copiesMin = options.copies;
   }
 

@@ -82,7 +82,9 @@ export class WorkerLink {
   #expiryTimer: NodeJS.Timeout | undefined;
   #expiryMs = Infinity;
 
-  constructor(parts: { worker: WorkerId; disk: Uuid; volume: Uuid; epoch: DriverEpoch; connect: ConnectWorker; logger: Logger }) {
+  /** `awayMs`: for how long the worker is known to have been away. */
+  constructor(parts: { worker: WorkerId; disk: Uuid; volume: Uuid; epoch: DriverEpoch; connect: ConnectWorker; logger: Logger; awayMs?: number | undefined }) {
+    if (parts.awayMs !== undefined) this.#state = { kind: 'connecting', sinceMs: performance.now() - parts.awayMs, cause: undefined };
     this.worker = parts.worker;
     this.disk = parts.disk;
     this.#volume = parts.volume;

@@ -1,6 +1,7 @@
 // The disks of a volume and the links to their workers: what every service of kv/ stands on.
 import { assert } from '../base/assert.ts';
 import type { BlockId, DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { Placement } from './placement.ts';
 import type { ConnectWorker } from './worker-client.ts';
@@ -12,6 +13,8 @@ export interface PoolDisk {
   readonly disk: Uuid;
   readonly weight: number;
   readonly connect: ConnectWorker;
+  /** Known not to be there: nobody waits for it. It is used when it comes. */
+  readonly away?: boolean;
 }
 
 interface Waiter {
@@ -26,6 +29,7 @@ export class WorkerPool {
   readonly epoch: DriverEpoch;
   readonly links: readonly WorkerLink[];
   readonly #weights: readonly number[];
+  readonly #away: ReadonlySet<WorkerId>;
   readonly #devices: (number | undefined)[];
   #placement: Placement;
   readonly #waiters = new Set<Waiter>();
@@ -34,7 +38,10 @@ export class WorkerPool {
     assert(parts.disks.length > 0, 'a pool has at least one disk');
     this.volume = parts.volume;
     this.epoch = parts.epoch;
-    this.links = parts.disks.map(({ worker, disk, connect }) => new WorkerLink({ worker, disk, connect, volume: parts.volume, epoch: parts.epoch, logger: parts.logger }));
+    this.links = parts.disks.map(({ worker, disk, connect, away }) => new WorkerLink({
+      worker, disk, connect, volume: parts.volume, epoch: parts.epoch, logger: parts.logger, awayMs: away ? LIMITS.workerAbsenceMs : undefined,
+    }));
+    this.#away = new Set(parts.disks.flatMap(({ worker, away }) => (away ? [worker] : [])));
     this.#weights = parts.disks.map(({ weight }) => weight);
     this.#devices = parts.disks.map(() => undefined);
     this.#placement = this.#place();
@@ -90,7 +97,7 @@ export class WorkerPool {
   }
 
   #allSettled(): boolean {
-    return this.links.every((link) => link.isReady || link.state.kind === 'closed');
+    return this.links.every((link) => link.isReady || link.state.kind === 'closed' || this.#away.has(link.worker));
   }
 
   #wait(indexes: Waiter['indexes'], timeoutMs: number): Promise<void> {

@@ -8,6 +8,8 @@ import { BOOKKEEPING, decodeNumber, encodeNumber, keys } from './schema.ts';
 const LEASE = 2 ** 16;
 const BLOCK_COUNTER_MAX = 2 ** 48;
 const BLOCK_EPOCH_MAX = 2 ** 16;
+/** After a forced mount: disks that were left behind may hold blocks of epochs that the metadata here never heard of. */
+const BLOCK_EPOCH_LEAP = 2 ** 8;
 
 /** Writes that began before some moment, and are not all over. */
 export interface WriteEra {
@@ -30,7 +32,7 @@ export class Allocator {
   #era: WriteEra = { count: 0, over: undefined };
   #settling: Promise<unknown> = Promise.resolve();
 
-  constructor(engine: MetadataEngine, options: { newBlockEpoch: boolean }) {
+  constructor(engine: MetadataEngine, options: { newBlockEpoch: boolean; leap?: boolean }) {
     this.#engine = engine;
     const number = (name: string, initial: number): number => {
       const value = engine.reader.get(keys.bookkeeping(name));
@@ -40,7 +42,7 @@ export class Allocator {
     this.#nextBlock = this.#blockLease = number(BOOKKEEPING.blockLease, 1);
     this.#blockEpoch = number(BOOKKEEPING.blockEpoch, 0);
     if (options.newBlockEpoch) {
-      this.#blockEpoch++;
+      this.#blockEpoch += options.leap === true ? BLOCK_EPOCH_LEAP : 1;
       assert(this.#blockEpoch < BLOCK_EPOCH_MAX, 'block epochs are not used up');
       engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.blockEpoch), encodeNumber(this.#blockEpoch)));
     }

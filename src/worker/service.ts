@@ -1,6 +1,8 @@
 // What each message means to the disk.
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import type { Membership } from '../base/membership.ts';
+import { diskError } from '../disk/disk-error.ts';
 import type { Disk } from '../disk/disk.ts';
 import type { ReplyOf } from '../ipc/messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
@@ -14,7 +16,7 @@ export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
   const { blocks, metadata, identity } = disk;
   const welcome = (): ReplyOf<'hello'> => {
     metadata.forgetTrim();
-    return { worker: identity.worker, disk: identity.disk, log: metadata.state, statistics: disk.statistics() };
+    return { worker: identity.worker, disk: identity.disk, log: metadata.state, membership: disk.membership, statistics: disk.statistics() };
   };
   const done = (work: Promise<unknown>): Promise<Record<string, never>> => work.then(() => EMPTY);
   return {
@@ -40,6 +42,18 @@ export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
     beginCheckpoint: () => done(metadata.beginCheckpoint()),
     loadCheckpoint: ({ rows }) => done(metadata.loadCheckpoint(rows)),
     commitCheckpoint: ({ sequence, epoch }) => done(metadata.commitCheckpoint(sequence, epoch)),
+    recordMembership: ({ record }) => {
+      if (!recorded(disk, record)) throw new WorkerError('badRequest', `membership ${record.epoch} of driver ${record.driver} is not newer than what the disk has`);
+      return EMPTY;
+    },
     statistics: () => disk.statistics(),
   };
+}
+
+function recorded(disk: Disk, record: Membership): boolean {
+  try {
+    return disk.recordMembership(record);
+  } catch (error) {
+    throw diskError(error, 'the membership cannot be recorded');
+  }
 }

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ChannelClosedError, TimeoutError } from '../../src/base/errors.ts';
 import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { Membership } from '../../src/base/membership.ts';
 import type { MessageName, ReplyOf, RequestOf } from '../../src/ipc/messages.ts';
 import { WorkerError } from '../../src/ipc/messages.ts';
 import { WorkerConnection } from '../../src/ipc/worker-connection.ts';
@@ -16,6 +17,7 @@ import type { WorkerHandlers } from '../../src/ipc/worker-server.ts';
 import { WorkerServer } from '../../src/ipc/worker-server.ts';
 
 const VOLUME = '00112233445566778899aabbccddeeff' as Uuid;
+const MEMBERSHIP: Membership = { epoch: 2 ** 33, driver: 4 as DriverEpoch, members: [VOLUME], log: null, former: [] };
 const STATISTICS = { totalBytes: 2 ** 45, availableBytes: 3, blockBytes: 4, blockCount: 5, device: 2 ** 33, logBytes: 6 };
 
 let directory: string;
@@ -51,7 +53,7 @@ function serve(handlers: Handlers, options: { epoch?: number; onIdle?: () => voi
 }
 
 function hello(): ReplyOf<'hello'> {
-  return { worker: 3 as WorkerId, disk: VOLUME, log: { checkpointSequence: 1 as Sequence, lastSequence: 2 ** 40 as Sequence, lastEpoch: 4 as DriverEpoch }, statistics: STATISTICS };
+  return { worker: 3 as WorkerId, disk: VOLUME, log: { checkpointSequence: 1 as Sequence, lastSequence: 2 ** 40 as Sequence, lastEpoch: 4 as DriverEpoch }, membership: MEMBERSHIP, statistics: STATISTICS };
 }
 
 async function connect(epoch = 1): Promise<WorkerConnection> {

@@ -166,7 +166,7 @@ describe('a keeper', () => {
 describe('a mount that fails', () => {
   it.each([
     ['because of a worker', { disks: ['a', 'unusable'] }, EXIT.foreign, /another volume's/],
-    ['because a worker crashes', { disks: ['a', 'crashing'] }, EXIT.failure, /worker 1 process ended with code 3/],
+    ['because a worker crashes', { disks: ['a', 'crashing'] }, EXIT.incomplete, /disk 1 .* cannot be used.*worker 1 process ended with code 3.*--force-degraded/],
     ['because of the driver', { name: 'unusable' }, EXIT.unsupported, /newer sdfs/],
   ])('%s gives the reason and leaves nothing', async (_why, volume, exitCode, message) => {
     await fixture.createVolume(volume);

@@ -3,6 +3,8 @@ import { ChannelClosedError, TimeoutError } from '../../src/base/errors.ts';
 import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../../src/base/ids.ts';
 import { blockIdFromKey, blockKey } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { isNewerMembership } from '../../src/base/membership.ts';
+import type { Membership } from '../../src/base/membership.ts';
 import { blockChecksums } from '../../src/blocks/checksum.ts';
 import { COPY_STATE, WorkerError } from '../../src/ipc/messages.ts';
 import type { BlockPut, LogState, MessageName, ReplyOf, RequestOf, Row, WorkerErrorCode } from '../../src/ipc/messages.ts';
@@ -39,6 +41,7 @@ export class MemoryWorker {
   /** Requests carried out, by name. */
   readonly counts = new Map<MessageName, number>();
   capacityBytes = Infinity;
+  membership: Membership | null = null;
   device: number;
   hanging = false;
   /** Replies to getBlock that get a flipped bit. */
@@ -124,7 +127,7 @@ export class MemoryWorker {
       if (volume !== TEST_VOLUME) throw new WorkerError('foreignVolume', 'another volume');
       if (epoch < this.#seenEpoch) throw new WorkerError('staleEpoch', `epoch ${epoch} is older than ${this.#seenEpoch}`);
       this.#seenEpoch = epoch;
-      return { worker: this.worker, disk: this.disk, log: this.logState, statistics: this.#statistics() };
+      return { worker: this.worker, disk: this.disk, log: this.logState, membership: this.membership, statistics: this.#statistics() };
     },
     putBlocks: ({ blocks }) => this.#put(blocks),
     getBlock: ({ id, firstPiece, pieceCount }) => {
@@ -185,6 +188,11 @@ export class MemoryWorker {
       this.#staged = undefined;
       this.log.clear();
       this.logState = { checkpointSequence: sequence, lastSequence: sequence, lastEpoch: epoch };
+      return {};
+    },
+    recordMembership: ({ record }) => {
+      if (this.membership !== null && isNewerMembership(this.membership, record)) throw new WorkerError('badRequest', 'older than what is there');
+      this.membership = record;
       return {};
     },
     statistics: () => this.#statistics(),
