@@ -170,6 +170,7 @@ describe.skipIf(reason !== undefined)(`an ordinary user${reason === undefined ? 
 
   describe('with the mount taken away', () => {
     beforeAll(async () => {
+      await user.sh('echo last >last');
       await user.mustSdfs('umount', user.mountpoint);
     });
 
