@@ -188,6 +188,10 @@ describe.skipIf(reason !== undefined)(`an ordinary user${reason === undefined ? 
       await mustMount('--driver', 'fuse-native');
       expect(user.entry()?.options).toEqual(expect.arrayContaining(['nosuid', 'nodev']));
       await user.sh('test "$(cat last)" = last; echo native >native');
+      const killed = await user.pidOf('driver');
+      process.kill(killed, 'SIGKILL');
+      await until('another driver with a mount of its own', async () => (await user.run('user', 'cat', [join(user.mountpoint, 'native')])).stdout === 'native\n');
+      expect(await user.pidOf('driver')).not.toBe(killed);
       await user.mustSdfs('umount', user.mountpoint);
       await ended();
     });
