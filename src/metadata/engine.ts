@@ -33,6 +33,17 @@ export interface Transaction extends Reader {
   result(inode: InodeNumber): void;
 }
 
+/** All rows as they were at one moment, while others go on to change them. */
+export interface MetadataView {
+  readonly reader: Reader;
+  /** Changes up to here are in it, none behind. */
+  readonly sequence: Sequence;
+  /** What the engine counted then. */
+  readonly inodeCount: number;
+  /** To be called soon: the store keeps whatever the view may still need. */
+  close(): void;
+}
+
 /**
  * A store of rows with atomic, process-proof transactions. `work` runs synchronously, may run more than once on
  * engines that load rows from afar, and must have no effect but through its transaction; when it throws, nothing
@@ -53,6 +64,9 @@ export interface MetadataEngine {
   readonly journalBytes: number;
   /** Inodes that exist. */
   readonly inodeCount: number;
+  view(): Promise<MetadataView>;
+  /** Puts the count of inodes right; for fsck. */
+  correctInodeCount(delta: number): void;
   /** Brings appliedSequence up to lastSequence; called at idle moments. */
   commitBatch(): void;
   /** The journal may forget records up to `through`. */

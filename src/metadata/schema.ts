@@ -20,6 +20,7 @@
 //   60 inode:8                           orphan: u8 version. No name is left, the kernel may still use it
 //   70 block:8                           garbage: u8 version. On workers, named by no extent; deleted after a sync
 //   80 inode:8 …                         held lock of the present mount: locks/lock-rows.ts
+//   f0 key                               a row that fsck set aside, since it cannot be: u8 version, value (metadata/row-types.ts)
 //
 // Schema 2 adds row 38 and what belongs to it, and ACLs. A volume becomes one of schema 2 when space is first set aside in
 // it or an ACL set: one where that never happened can still be read by an sdfs that knows schema 1 alone.
@@ -35,10 +36,11 @@ export const SCHEMA_VERSION_FIRST = 1;
 /** Of each row. */
 const ROW_VERSION = 1;
 
-const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, extents: 0x30, reservation: 0x38, xattr: 0x40, linkTarget: 0x48, block: 0x50, orphan: 0x60, garbage: 0x70 } as const;
+/** First byte of a key. */
+export const TYPE = { bookkeeping: 0x01, inode: 0x10, entry: 0x20, listing: 0x21, extents: 0x30, reservation: 0x38, xattr: 0x40, linkTarget: 0x48, block: 0x50, orphan: 0x60, garbage: 0x70 } as const;
 
 /** Names of the bookkeeping rows. Leases are upper bounds: numbers below them may be in use, none above is. */
-export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch', lockMount: 'lock-mount', scrub: 'scrub' } as const;
+export const BOOKKEEPING = { schema: 'schema', inodeLease: 'inode-lease', blockLease: 'block-lease', blockEpoch: 'block-epoch', lockMount: 'lock-mount', scrub: 'scrub', garbageHold: 'garbage-hold' } as const;
 
 export interface Inode {
   number: InodeNumber;

@@ -15,8 +15,9 @@ import type { BlockId, DriverEpoch, InodeNumber, Sequence } from '../../base/ids
 import { LogFile } from '../../log/log-file.ts';
 import { decodeOperations, encodeRecord } from '../../log/record.ts';
 import type { Operation, RecordHeader } from '../../log/record.ts';
-import type { Cause, MetadataEngine, Reader, Row, Transaction } from '../engine.ts';
+import type { Cause, MetadataEngine, MetadataView, Reader, Row, Transaction } from '../engine.ts';
 import { BufferedTransaction } from './buffered-transaction.ts';
+import { lmdbView } from './view.ts';
 import { decodeNumber, encodeNumber, isInodeKey, keys } from '../schema.ts';
 
 /** Rows of the database itself, below every schema key: never logged. */
@@ -148,6 +149,19 @@ export class LmdbEngine implements MetadataEngine {
 
   get inodeCount(): number {
     return this.#inodeCount;
+  }
+
+  correctInodeCount(delta: number): void {
+    this.#begin();
+    this.#inodeCount += delta;
+    this.commitBatch();
+  }
+
+  async view(): Promise<MetadataView> {
+    this.commitBatch();
+    const inodeCount = this.#inodeCount;
+    const sequence = this.#appliedSequence;
+    return { ...lmdbView(this.#db, { key: APPLIED_SEQUENCE, value: sequence, settle: () => this.commitBatch() }), sequence, inodeCount };
   }
 
   transact<T>(cause: Cause | null, work: (transaction: Transaction) => T): T {
