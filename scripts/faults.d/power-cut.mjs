@@ -81,7 +81,8 @@ function copyLedgers(from, into, { counters }) {
     const target = join(into, name);
     if (counters === 'synced') fs.writeFileSync(target, bytes);
     else {
-      const copy = fs.readFileSync(target);
+      // A writer that began in between has been promised nothing yet.
+      const copy = fs.existsSync(target) ? fs.readFileSync(target) : Buffer.alloc(12);
       bytes.copy(copy, 0, 0, 8);
       fs.writeFileSync(target, copy);
     }
