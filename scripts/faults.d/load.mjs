@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { startSqlite, startWriter } from './processes.mjs';
-import { readLedger } from './ledger.mjs';
+import { Ledger, readLedger } from './ledger.mjs';
 import { verifyAll, verifySqlite } from './verify.mjs';
 
 const WATCH_MS = 50;
@@ -46,6 +46,8 @@ export class Load {
     this.#generation++;
     fs.mkdirSync(this.ledgers, { recursive: true });
     fs.mkdirSync(this.directory);
+    // There from the first moment on: a fault may come before a program has begun.
+    for (const name of [...this.seeds.keys(), 'sqlite']) new Ledger(join(this.ledgers, String(name)));
     const { allow, onFinding } = this.#options;
     this.#writers = this.seeds.map((seed, writer) => startWriter(this.directory, writer, seed, join(this.ledgers, String(writer)), allow));
     this.#sqlite = startSqlite(join(this.directory, 'transactions.db'), join(this.ledgers, 'sqlite'), allow);

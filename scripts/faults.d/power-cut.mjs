@@ -164,7 +164,7 @@ try {
       await run('rm', ['-rf', place('store', into)]);
     } catch (error) {
       result = 'FAILED';
-      found.push(`cut ${cut} (${kind}${lost.map((name) => `, without ${name}`).join('')}): ${error.message.split('\n').slice(-3).join(' | ')}`);
+      found.push(`cut ${cut} (${kind}${lost.map((name) => `, without ${name}`).join('')}): ${error.message.slice(error.message.indexOf('exit code')).split('\n').filter((line) => line.trim() !== '').slice(0, 8).join(' | ')}`);
       console.error(found.at(-1));
       fs.cpSync(place('live/system/volume/log/sdfs.log'), join(tmpdir(), `sdfs-power-cut-${seed}-${cut}.log`), { force: true });
     }
