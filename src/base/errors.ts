@@ -29,7 +29,7 @@ export class FsError extends Error {
 }
 
 /** Exit codes of the `sdfs` command; documented in README.md and `sdfs --help`. */
-export const EXIT = { ok: 0, failure: 1, usage: 2, notFound: 3, busy: 4, denied: 5, foreign: 6, space: 7, damaged: 8, unsupported: 9, incomplete: 10 } as const;
+export const EXIT = { ok: 0, failure: 1, usage: 2, notFound: 3, busy: 4, denied: 5, foreign: 6, space: 7, damaged: 8, unsupported: 9, incomplete: 10, repaired: 11 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** An error for a person: what happened, to what, and what to do now; ends a command with `exitCode`. */

@@ -14,6 +14,7 @@ const MEANINGS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.space, 'not enough space'],
   [EXIT.damaged, 'a damaged volume file or disk'],
   [EXIT.unsupported, 'made by a newer sdfs, or not supported by this system'],
+  [EXIT.repaired, 'fsck: something was wrong, and all of it was repaired'],
   [EXIT.incomplete, 'too many disks are missing; see mount --force-degraded'],
 ];
 

@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { EXIT_CODES_HELP, reportFailure } from './failure.ts';
+import { registerFsck } from './fsck.ts';
 import { registerGc } from './gc.ts';
 import { registerInfo } from './info.ts';
 import { registerInit } from './init.ts';
@@ -34,7 +35,7 @@ function createProgram(): Command {
     .addHelpText('after', EXIT_CODES_HELP)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'sdfs: ').replaceAll('\n', ' ')}; see --help\n`) });
-  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerUpgrade]) register(program);
+  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerFsck, registerUpgrade]) register(program);
   program.command('version').summary('print the version').description('Print the version.').action(() => print(version()));
   return program;
 }

@@ -5,12 +5,15 @@
 //   POST /v1/umount            UnmountResult  body: { "mode": "clean" | "lazy" | "force" }
 //   GET  /v1/info?inode=N      DriverFileInfo
 //   POST /v1/upkeep            UpkeepAnswer   body: UpkeepQuestion
+//   POST /v1/rescue            RescueAnswer   body: RescueQuestion
 //   POST /v1/upgrade           {}             body: ChildModules, absolute paths; when the new code serves
 //
 // An error is an HTTP status above 399 with the body { "error": { "message", "exitCode" } } (ErrorBody).
 import type { ExitCode } from '../base/errors.ts';
 import type { DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
+import type { FsckAnswer, FsckKind, RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 
+export type { FsckAnswer, FsckKind, RescueAnswer, RescueQuestion };
 export type { DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion };
 
 export const UNMOUNT_MODES = ['clean', 'lazy', 'force'] as const;
@@ -104,5 +107,6 @@ export interface ControlHandler {
   unmount(mode: UnmountMode): Promise<UnmountResult>;
   info(inode: number): Promise<DriverFileInfo>;
   upkeep(question: UpkeepQuestion): Promise<UpkeepAnswer>;
+  rescue(question: RescueQuestion): Promise<RescueAnswer>;
   upgrade(modules: ChildModules): Promise<void>;
 }

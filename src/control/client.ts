@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { ChildModules, DriverFileInfo, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from './api.ts';
+import type { ChildModules, DriverFileInfo, RescueAnswer, RescueQuestion, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from './api.ts';
 
 interface Call {
   readonly method: 'GET' | 'POST';
@@ -40,6 +40,10 @@ export class ControlClient {
 
   async upgrade(modules: ChildModules, timeoutMs: number = LIMITS.driverStartMs): Promise<void> {
     await this.#call({ method: 'POST', path: '/v1/upgrade', body: modules, timeoutMs });
+  }
+
+  async rescue(question: RescueQuestion, timeoutMs: number = LIMITS.controlSyncMs + LIMITS.controlCallMs): Promise<RescueAnswer> {
+    return (await this.#call({ method: 'POST', path: '/v1/rescue', body: question, timeoutMs })) as RescueAnswer;
   }
 
   async upkeep(question: UpkeepQuestion, timeoutMs: number = LIMITS.controlSyncMs + LIMITS.controlCallMs): Promise<UpkeepAnswer> {

@@ -8,7 +8,7 @@ import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { UNMOUNT_MODES } from './api.ts';
-import type { ControlHandler, ErrorBody, UnmountMode, UpkeepQuestion } from './api.ts';
+import type { ControlHandler, ErrorBody, RescueQuestion, UnmountMode, UpkeepQuestion } from './api.ts';
 
 /** HTTP status for an exit code; the client reads the exit code, other programs the status. */
 function httpStatus(exitCode: ExitCode): 400 | 404 | 409 | 500 {
@@ -48,6 +48,12 @@ const questionSchema: z.ZodType<UpkeepQuestion> = z.discriminatedUnion('ask', [
   z.object({ ask: z.literal('damaged') }),
 ]);
 
+const rescueSchema: z.ZodType<RescueQuestion> = z.discriminatedUnion('ask', [
+  z.object({ ask: z.literal('fsck'), repair: z.boolean(), examples: z.int().min(0).max(100_000), copies: z.boolean() }),
+  z.object({ ask: z.literal('fsckResult'), ticket: z.int() }),
+  z.object({ ask: z.literal('fsckEnd'), ticket: z.int() }),
+]);
+
 function parseQuestion(body: unknown): UpkeepQuestion {
   const parsed = questionSchema.safeParse(body);
   if (!parsed.success) throw new UserError(`that is no question about upkeep: ${z.prettifyError(parsed.error)}`, EXIT.usage);
@@ -69,6 +75,7 @@ export function createControlApp(handler: ControlHandler, log: Logger): Hono {
     return context.json({});
   });
   app.post('/v1/upkeep', async (context) => context.json(await handler.upkeep(parseQuestion(await context.req.json().catch(() => undefined)))));
+  app.post('/v1/rescue', async (context) => context.json(await handler.rescue(parse(rescueSchema, await context.req.json().catch(() => undefined)))));
   app.notFound((context) => context.json({ error: { message: `no such call: ${context.req.method} ${context.req.path}`, exitCode: EXIT.unsupported } } satisfies ErrorBody, 404));
   app.onError((error, context) => {
     const exitCode = error instanceof UserError ? error.exitCode : EXIT.failure;

@@ -14,7 +14,7 @@ import type { WorkerPool } from '../kv/worker-pool.ts';
 import type { Allocator } from '../metadata/allocator.ts';
 import { findBlockOwners } from '../metadata/block-owners.ts';
 import type { MetadataEngine } from '../metadata/engine.ts';
-import { BOOKKEEPING, blockOfKey, decodeBlockRow, decodeBytes, encodeBytes, keys, ranges } from '../metadata/schema.ts';
+import { BOOKKEEPING, blockOfKey, decodeBlockRow, decodeBytes, encodeBytes, encodeNumber, keys, ranges } from '../metadata/schema.ts';
 import type { Durability } from '../vfs/durability.ts';
 import type { PendingBlocks } from '../vfs/pending.ts';
 
@@ -33,6 +33,7 @@ export function blockRows({ engine, pending, allocator, durability }: Stores): B
       return { blocks, through: rows.length < limit ? null : blockOfKey(rows.at(-1)![0]) };
     },
     isNeeded: (id) => engine.reader.get(keys.block(id)) !== undefined,
+    keepsUnknown: () => engine.reader.get(keys.bookkeeping(BOOKKEEPING.garbageHold)) !== undefined,
     settled: () => allocator.settled(),
     sync: () => durability.sync(),
   };
@@ -76,6 +77,15 @@ export class DriverBlockUpkeep {
     return this.upkeep.reconciler.isComplete(this.#pool.links.indexOf(link));
   }
 
+  /** From now on blocks that nothing names are kept, until somebody asks for gc. */
+  holdGarbage(): void {
+    this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.garbageHold), encodeNumber(Date.now())));
+  }
+
+  get #isHeld(): boolean {
+    return this.#engine.reader.get(keys.bookkeeping(BOOKKEEPING.garbageHold)) !== undefined;
+  }
+
   /** For status. */
   report(): DriverUpkeep {
     const { reconcile, scrub } = this.upkeep.status;
@@ -84,7 +94,7 @@ export class DriverBlockUpkeep {
       reconcile: {
         state: reconcile.state, reason: reconcile.reason ?? null, phase: reconcile.phase ?? null, progress: reconcile.progress ?? null,
         endangeredBlocks: reconcile.endangeredBlocks, unreadableBlocks: Math.max(reconcile.unreadableBlocks, this.upkeep.unreadable.length),
-        incompleteDisks: reconcile.incompleteDisks.map(workerOf), last: reconcile.last === undefined ? null : runOf(reconcile.last),
+        incompleteDisks: reconcile.incompleteDisks.map(workerOf), ...(this.#isHeld && { garbageHeld: true }), last: reconcile.last === undefined ? null : runOf(reconcile.last),
       },
       scrub: {
         state: scrub.state, fraction: scrub.fraction ?? null, next: new Date(scrub.nextMs).toISOString(),
@@ -117,6 +127,7 @@ export class DriverBlockUpkeep {
       if (this.#tickets.size <= TICKETS_MAX) break;
       this.#tickets.delete(oldest);
     }
+    if (!dryRun && this.#isHeld) this.#engine.transact(null, (tx) => tx.delete(keys.bookkeeping(BOOKKEEPING.garbageHold)));
     this.upkeep.reconcile({ dryRun }).then((report) => this.#tickets.set(ticket, report), (error: Error) => this.#tickets.set(ticket, error));
     return ticket;
   }

@@ -3,6 +3,7 @@ import { KvBlockEngine } from '../blocks/kv-engine.ts';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { DriverStart, DriverToKeeper, UpkeepQuestion } from '../ipc/process-messages.ts';
+import type { RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
 import { LIMITS } from '../base/limits.ts';
 import { LogReplicas } from '../kv/log-replicas.ts';
@@ -27,6 +28,7 @@ import type { DatabaseTrust } from './database-trust.ts';
 import { detachMount } from './detach.ts';
 import { openEdge } from './edge.ts';
 import type { DriverEdge } from './edge.ts';
+import { DriverFsck } from './fsck-queries.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { mountMembers } from './mount-members.ts';
 import { fileInfo, status } from './queries.ts';
@@ -56,6 +58,7 @@ export class Driver {
   readonly #pool: WorkerPool;
   readonly #blocks: KvBlockEngine;
   readonly #upkeep: DriverBlockUpkeep;
+  readonly #fsck: DriverFsck;
   readonly #context: VfsContext;
   readonly #engine: LmdbEngine;
   readonly #trust: DatabaseTrust;
@@ -66,7 +69,7 @@ export class Driver {
   readonly #locks: LockEngine | undefined;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; upkeep: DriverBlockUpkeep; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; edge: DriverEdge; locks: LockEngine | undefined }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; upkeep: DriverBlockUpkeep; fsck: DriverFsck; context: VfsContext; engine: LmdbEngine; trust: DatabaseTrust; edge: DriverEdge; locks: LockEngine | undefined }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#pool = parts.pool;
@@ -74,6 +77,7 @@ export class Driver {
     this.#replicas = parts.replicas;
     this.#blocks = parts.blocks;
     this.#upkeep = parts.upkeep;
+    this.#fsck = parts.fsck;
     this.#context = parts.context;
     this.#engine = parts.engine;
     this.#trust = parts.trust;
@@ -129,16 +133,21 @@ export class Driver {
     // A raised block epoch has to be safe before a block is named by it.
     if (newBlockEpoch) await durability.sync();
     // Who mounts a volume first has made it: an ordinary user, too, can write to the root of their own.
-    const fs = new LocalFileSystem(context, { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
+    const isOffline = start.edge.kind === 'offline';
+    const fs = isOffline ? undefined : new LocalFileSystem(context, { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
     const locks = start.locks === 'sdfs' ? new MachineLocks({ store: lockRows(engine, start.mountEpoch), epoch: start.epoch, waitsForOpenFile: waitsForOpenFileLock }) : undefined;
-    const orphans = fs.recoverOrphans({ free: start.session === undefined });
+    const orphans = fs?.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, durable, orphans, locks: locks?.counts.held, pendingBytes: pending.bytes, takeover: start.session !== undefined }, 'driver serves');
     const upkeep = new DriverBlockUpkeep({ engine, pending, allocator, durability, pool, blocks, copies: description.copies, logger });
+    const fsck = new DriverFsck({ context, pool, blocks, replicas, upkeep, copies: description.copies, exclusive: isOffline });
     const edge = await openEdge({ fs, orphans: context.orphans, locks }, start, callbacks);
+    const driver = new Driver({ start, callbacks, pool, members, replicas, blocks, upkeep, fsck, context, engine, trust, edge, locks });
+    // Without a mount nothing is done by itself: what is damaged must be looked at before it is acted on.
+    if (isOffline) return driver;
     durability.start();
     if (!start.readOnly) upkeep.upkeep.start();
     members.start({ completeLogs: () => replicas.completeLogs(), hasCaughtUp: (link) => replicas.hasCaughtUp(link) && upkeep.isComplete(link) });
-    return new Driver({ start, callbacks, pool, members, replicas, blocks, upkeep, context, engine, trust, edge, locks });
+    return driver;
   }
 
   async query(name: string, argument: unknown): Promise<unknown> {
@@ -146,8 +155,17 @@ export class Driver {
       case 'sync': return this.#context.durability.sync();
       case 'status': return status({ pool: this.#pool, members: this.#members, blocks: this.#blocks, context: this.#context, locks: this.#locks, upkeep: this.#upkeep.report() });
       case 'upkeep': return this.#upkeep.answer(argument as UpkeepQuestion);
+      case 'rescue': return this.#rescue(argument as RescueQuestion);
       case 'info': return fileInfo({ pool: this.#pool, context: this.#context }, (argument as { inode: number }).inode);
       default: throw new UserError(`the driver knows no query "${name}"`, EXIT.usage);
+    }
+  }
+
+  #rescue(question: RescueQuestion): RescueAnswer {
+    switch (question.ask) {
+      case 'fsck': return this.#fsck.begin(question);
+      case 'fsckResult': return this.#fsck.result(question.ticket);
+      case 'fsckEnd': return this.#fsck.cancel(question.ticket);
     }
   }
 
@@ -157,6 +175,7 @@ export class Driver {
    */
   async keeperDied(): Promise<void> {
     const { logger } = this.#callbacks;
+    if (this.#start.edge.kind === 'offline') return;
     logger.error({ mountpoint: this.#start.mountpoint }, 'the keeper died: unmounting, and finishing what was acknowledged');
     await detachMount(this.#start.mountpoint, logger);
   }
@@ -178,6 +197,7 @@ export class Driver {
   /** No more requests are read; those in work get some time to be answered. */
   async #answerAll(): Promise<void> {
     this.#state = 'stopping';
+    this.#fsck.stop();
     this.#context.orphans.end();
     this.#edge.stop();
     const upkeepEnded = within('the end of the background work on blocks', UPKEEP_END_MS, this.#upkeep.upkeep.stop());

@@ -1,5 +1,5 @@
 // How this driver reaches the kernel: the device that it inherited, or a mount of its own through fuse-native.
-import { AssertionError } from '../base/assert.ts';
+import { AssertionError, assert } from '../base/assert.ts';
 import { invalidateInodeNotification } from '../fuse/notifications.ts';
 import { FuseSession } from '../fuse/session.ts';
 import type { DirectEdge, DriverStart } from '../ipc/process-messages.ts';
@@ -30,11 +30,17 @@ export interface DriverEdge {
 }
 
 /** Serves the file system, and tells when the mount is usable. UserError where it cannot be. */
-export async function openEdge(served: Served, start: DriverStart, callbacks: DriverCallbacks): Promise<DriverEdge> {
+export async function openEdge({ fs, ...rest }: Omit<Served, 'fs'> & { readonly fs: FileSystem | undefined }, start: DriverStart, callbacks: DriverCallbacks): Promise<DriverEdge> {
   const onDefect = (error: unknown): void => {
     if (error instanceof AssertionError) callbacks.onDefect(error);
   };
   const { edge } = start;
+  if (edge.kind === 'offline') {
+    callbacks.tell({ type: 'ready' });
+    return { waitingCount: 0, stop: () => {} };
+  }
+  assert(fs !== undefined, 'a mount has a file system');
+  const served = { ...rest, fs };
   if (edge.kind === 'fuse-native') return mountNative(served.fs, start, edge, { ...callbacks, onDefect });
   return serveDevice(served, start, edge, { ...callbacks, onDefect });
 }

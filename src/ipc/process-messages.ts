@@ -57,6 +57,11 @@ export interface NativeEdge {
   readonly maxReadBytes?: number | undefined;
 }
 
+/** Nobody is served: the volume is not mounted, and people ask questions. */
+export interface OfflineEdge {
+  readonly kind: 'offline';
+}
+
 export interface DriverStart {
   readonly type: 'start';
   readonly description: VolumeDescription;
@@ -67,7 +72,7 @@ export interface DriverStart {
   readonly mountEpoch: DriverEpoch;
   /** UNIX socket of each worker, by worker id. */
   readonly sockets: readonly string[];
-  readonly edge: DirectEdge | NativeEdge;
+  readonly edge: DirectEdge | NativeEdge | OfflineEdge;
   readonly mountpoint: string;
   readonly readOnly: boolean;
   readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
@@ -88,7 +93,7 @@ export interface DriverStart {
 
 export type KeeperToDriver =
   | DriverStart
-  /** Answered by 'reply' with the same id. `query` names: 'status', 'sync', 'info' (argument: { inode }), 'upkeep' (UpkeepQuestion). */
+  /** Answered by 'reply' with the same id. `query` names: 'status', 'sync', 'info' (argument: { inode }), 'upkeep' (UpkeepQuestion), 'rescue' (RescueQuestion). */
   | { readonly type: 'query'; readonly id: number; readonly query: string; readonly argument?: unknown }
   /** Finish what is in hand and end with HANDED_OVER: a successor takes the living mount over. */
   | { readonly type: 'handOver' }
@@ -148,6 +153,8 @@ export interface DriverUpkeep {
     readonly unreadableBlocks: number;
     /** Disks that may lack something that they should have. */
     readonly incompleteDisks: readonly WorkerId[];
+    /** Blocks that nothing names are kept until somebody asks for gc, since not all that names blocks may be known. */
+    readonly garbageHeld?: boolean;
     readonly last: DriverUpkeepRun | null;
   };
   readonly scrub: {

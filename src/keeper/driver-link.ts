@@ -2,6 +2,7 @@
 import { ChannelClosedError, TimeoutError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { DriverFileInfo, DriverStatus, DriverToKeeper, KeeperToDriver, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
+import type { RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 
 interface Pending {
   readonly query: string;
@@ -40,6 +41,10 @@ export class DriverLink {
   /** 'damaged' looks over the whole metadata. */
   async upkeep(question: UpkeepQuestion): Promise<UpkeepAnswer> {
     return (await this.#ask('upkeep', question.ask === 'damaged' ? LIMITS.controlSyncMs : LIMITS.controlCallMs, question)) as UpkeepAnswer;
+  }
+
+  async rescue(question: RescueQuestion): Promise<RescueAnswer> {
+    return (await this.#ask('rescue', LIMITS.controlSyncMs, question)) as RescueAnswer;
   }
 
   take(reply: Reply): void {

@@ -10,7 +10,7 @@ import type { DriverEpoch, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { KnownMembership } from '../base/membership.ts';
-import type { ControlHandler, DriverFileInfo, DriverKind, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from '../control/api.ts';
+import type { ControlHandler, DriverFileInfo, DriverKind, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion, RescueAnswer, RescueQuestion } from '../control/api.ts';
 import { identifyProcess, isAlive, waitForEnd } from '../control/process-identity.ts';
 import { RuntimeDirectory, listRunningMounts } from '../control/running-mounts.ts';
 import { ControlServer } from '../control/server.ts';
@@ -198,6 +198,10 @@ export class Keeper implements ControlHandler {
 
   async upkeep(question: UpkeepQuestion): Promise<UpkeepAnswer> {
     return this.#crew.askDriver('the question', LIMITS.controlCallMs, (link) => link.upkeep(question));
+  }
+
+  async rescue(question: RescueQuestion): Promise<RescueAnswer> {
+    return this.#crew.askDriver('the question', LIMITS.controlCallMs, (link) => link.rescue(question));
   }
 
   async upgrade(modules: ChildModules): Promise<void> {

@@ -103,5 +103,6 @@ function writeOwner(fd: number, mountpoint: string): void {
 function heldBy(owner: VolumeOwner | undefined, file: string): UserError {
   const who = owner === undefined ? 'another process' : `process ${owner.pid} on ${owner.host} since ${owner.since}, at ${owner.mountpoint}`;
   const what = owner === undefined ? 'try again, or look for a running "sdfs mount"' : `end that mount first: sdfs umount ${owner.mountpoint}`;
+  if (owner !== undefined && owner.mountpoint.startsWith('(')) return new UserError(`the volume is in use by process ${owner.pid} on ${owner.host} since ${owner.since} ${owner.mountpoint}: wait until that has ended`, EXIT.busy);
   return new UserError(`the volume is mounted already, by ${who} (lock ${file}); ${what}`, EXIT.busy);
 }

@@ -15,6 +15,8 @@ export interface BlockRows {
   /** Up to `limit` needed blocks behind `after`, in order, without those that are not on the disks yet. `through`: where the page ends, null at the end of all. */
   page(after: BlockId | null, limit: number): { readonly blocks: readonly ListedBlock[]; readonly through: BlockId | null };
   isNeeded(id: BlockId): boolean;
+  /** True while not all that needs blocks may be known: what nothing names is kept. */
+  keepsUnknown?(): boolean;
   /** See metadata/allocator.ts. */
   settled(): Promise<BlockId>;
   /** What is not needed now will never be again, whatever happens to the machine, when it resolves. */

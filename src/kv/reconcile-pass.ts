@@ -286,7 +286,7 @@ export class ReconcilePass {
       counts.garbageCopies += holders.length;
       counts.garbageBytes += holders.length * bytes;
     }
-    if (found.length === 0 || !this.#options.tidy || !this.sawAllDisks) return;
+    if (found.length === 0 || !this.#options.tidy || !this.sawAllDisks || rows.keepsUnknown?.() === true) return;
     await rows.sync();
     const garbage = found.filter(({ id }) => !rows.isNeeded(id));
     await Promise.all(pool.links.map(async (_, index) => {

@@ -25,7 +25,10 @@ export function totalReserved(reader: Reader): number {
   let [start] = keyRanges.reservations;
   for (;;) {
     const rows = reader.range(start, keyRanges.reservations[1], ROWS_PER_LOOK);
-    for (const [key, value] of rows) total += decodeReservation(numberOfKey(key) as InodeNumber, value).reservedBytes;
+    for (const [key, value] of rows) {
+      // One that cannot be read is for fsck: what can be read must not wait for it.
+      if (key.length === 9 && value[0] === 1 && value.length >= 16) total += decodeReservation(numberOfKey(key) as InodeNumber, value).reservedBytes;
+    }
     const last = rows.at(-1);
     if (last === undefined || rows.length < ROWS_PER_LOOK) return total;
     start = Buffer.concat([last[0], Buffer.of(0)]);

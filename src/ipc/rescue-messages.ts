@@ -1,0 +1,39 @@
+// Questions about the metadata as a whole, and the answers, as JSON: check it, write it out. Asked of the driver, mounted or not.
+
+export type RescueQuestion =
+  /** Begins a check. `examples`: how many of each kind are named. `copies`: look at the copies on the disks too. */
+  | { readonly ask: 'fsck'; readonly repair: boolean; readonly examples: number; readonly copies: boolean }
+  | { readonly ask: 'fsckResult'; readonly ticket: number }
+  | { readonly ask: 'fsckEnd'; readonly ticket: number };
+
+/** Value of the reply to the query 'rescue'. */
+export interface RescueAnswer {
+  readonly ticket?: number;
+  readonly progress?: { readonly round: number; readonly phase: string; readonly done: number };
+  /** When it has ended. */
+  readonly fsck?: FsckAnswer;
+}
+
+/** What `sdfs fsck --json` prints. */
+export interface FsckAnswer {
+  readonly version: 1;
+  readonly findings: readonly FsckKind[];
+  /** What is left after a repair; the same as `findings` without one. */
+  readonly left: readonly FsckKind[];
+  readonly rounds: number;
+  /** Last change of the metadata that was looked at. */
+  readonly sequence: number;
+  readonly sums: { readonly inodes: number; readonly blocks: number; readonly reservedBytes: number; readonly setAside: number };
+  readonly tookMs: number;
+}
+
+export interface FsckKind {
+  /** A key of FINDINGS in src/fsck/finding.ts. */
+  readonly kind: string;
+  readonly means: string;
+  /** True for what is no damage, and goes away by itself. */
+  readonly note: boolean;
+  readonly count: number;
+  readonly repaired: number;
+  readonly examples: readonly { readonly paths: readonly string[]; readonly detail: string }[];
+}
