@@ -35,8 +35,8 @@ export const LIMITS = {
   /** FUSE requests served before sockets and timers get their turn. */
   requestsPerTurnMax: 64,
   /** Held locks (fcntl, flock) of a mount with locks=sdfs, and requests that wait for one; ENOLCK beyond. */
-  locksMax: 262_144,
-  lockWaitersMax: 65_536,
+  locksMax: 49_152,
+  lockWaitersMax: 8192,
   /** Lock requests looked at in the search for a deadlock; a circle that needs more is not found. */
   deadlockStepsMax: 10_000,
   /** Files that programs have open on the edge fuse-native; on the other one nothing is kept of them. */
@@ -183,6 +183,9 @@ export const LIMITS = {
   logSegmentBytesSmall: 8 * MiB,
 } as const;
 
+/** A lock as an operation of a log record: header, key and value (locks/lock-rows.ts). */
+const LOCK_BYTES = 8 + 26 + 24;
+
 /** The relations between limits, checked once at start of every process. */
 export function assertLimits(): void {
   assert(LIMITS.blockBytesMax <= LIMITS.fileChunkBytes, 'a block fits in a file chunk');
@@ -198,6 +201,7 @@ export function assertLimits(): void {
   assert(LIMITS.workerDegradeMs > 2 * LIMITS.restartDelayMaxMs && LIMITS.workerDegradeMs < LIMITS.workerAbsenceMs, 'a worker that is restarted is waited for');
   assert(LIMITS.workerSwitchMs < LIMITS.workerAbsenceMs, 'another disk is tried before a request fails');
   assert(LIMITS.chunkExtentsHard * 24 * 16 < LIMITS.logRecordBytesMax, 'crowded extent rows fit in a log record');
+  assert((LIMITS.locksMax + 2 * LIMITS.lockWaitersMax) * LOCK_BYTES < LIMITS.logRecordBytesMax, 'the end of all locks, and the grants that follow from it, fit in a log record');
   assert(LIMITS.pendingBytesSoft < LIMITS.pendingBytesHard, 'moving starts before writers wait');
   assert(LIMITS.segmentBytes < 2 ** 31, 'offsets in a segment fit in 31 bits');
   assert(LIMITS.segmentBytesMin >= 4 * LIMITS.blockBytesMax && LIMITS.segmentBytesMin <= LIMITS.segmentBytes, 'the smallest segment holds some of the largest blocks');

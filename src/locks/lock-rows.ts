@@ -7,17 +7,17 @@
 import { FormatError } from '../base/errors.ts';
 import type { DriverEpoch, InodeNumber } from '../base/ids.ts';
 import type { MetadataEngine, Transaction } from '../metadata/engine.ts';
+import { LOCK_TYPE } from '../metadata/row-types.ts';
 import { BOOKKEEPING, decodeNumber, encodeNumber, keys, numberOfKey } from '../metadata/schema.ts';
 import type { LockClaim } from './lock-engine.ts';
 import type { LockChange } from './lock-table.ts';
 import type { LockStore } from './machine-locks.ts';
 import type { Segment } from './owned-ranges.ts';
 
-const TYPE = 0x80;
 const ROW_VERSION = 1;
 const KEY_BYTES = 26;
 const VALUE_BYTES = 24;
-const ALL = [Buffer.of(TYPE), Buffer.of(TYPE + 1)] as const;
+const ALL = [Buffer.of(LOCK_TYPE), Buffer.of(LOCK_TYPE + 1)] as const;
 /** Rows that one transaction deletes, so that it fits in a log record. */
 const DELETES_MAX = 8192;
 
@@ -53,7 +53,7 @@ function saveChange(tx: Transaction, change: LockChange): void {
 
 function keyOf({ inode, kind, owner }: LockChange, first: bigint): Buffer {
   const key = Buffer.allocUnsafe(KEY_BYTES);
-  key[0] = TYPE;
+  key[0] = LOCK_TYPE;
   key.writeBigUInt64BE(BigInt(inode), 1);
   key[9] = kind === 'file' ? 1 : 0;
   key.writeBigUInt64BE(owner, 10);

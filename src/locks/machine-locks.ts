@@ -61,8 +61,7 @@ export class MachineLocks implements LockEngine {
 
   lock(inode: InodeNumber, claim: LockClaim, waiter?: LockWaiter): void | Promise<void> {
     if (this.#table.isFree(inode, claim)) {
-      if (this.#table.count >= LIMITS.locksMax) throw new FsError('ENOLCK', `${LIMITS.locksMax} locks are held already`);
-      this.#change(inode, [this.#table.granting(inode, claim)]);
+      this.#change(inode, [this.#checkRoom(this.#table.granting(inode, claim))]);
       return;
     }
     if (claim.kind === 'file') this.#change(inode, [this.#table.releasing(inode, claim, WHOLE_FILE)]);
@@ -73,7 +72,7 @@ export class MachineLocks implements LockEngine {
   }
 
   unlock(inode: InodeNumber, holder: Holder, range: ByteRange): void {
-    this.#change(inode, [this.#table.releasing(inode, holder, range)]);
+    this.#change(inode, [this.#checkRoom(this.#table.releasing(inode, holder, range))]);
   }
 
   closed(inode: InodeNumber, owner: bigint): void {
@@ -89,6 +88,13 @@ export class MachineLocks implements LockEngine {
       this.#queue.delete(waiter);
       waiter.reject(new FsError('EINTR', 'the mount is gone'));
     }
+  }
+
+  /** What makes the table no larger is let through, though it be full: a lock that is held already, or a part of one less. */
+  #checkRoom(change: LockChange): LockChange {
+    const more = change.added.length - change.removed.length;
+    if (more > 0 && this.#table.count + more > LIMITS.locksMax) throw new FsError('ENOLCK', `${this.#table.count} locks are held; ${LIMITS.locksMax} are allowed`);
+    return change;
   }
 
   #wait(inode: InodeNumber, claim: LockClaim, { signal, pid }: LockWaiter): Promise<void> {
@@ -133,14 +139,20 @@ export class MachineLocks implements LockEngine {
 
   /** Those who wait for the file and can have it now, in order; what that changes is added to `made`. */
   #grantWaiting(inode: InodeNumber, made: LockChange[]): Waiter[] {
-    const granted: Waiter[] = [];
-    for (const waiter of this.#queue.of(inode)) {
-      if (!this.#table.isFree(inode, waiter.claim)) continue;
-      const change = this.#table.granting(inode, waiter.claim);
-      this.#table.apply(change);
-      made.push(change);
-      granted.push(waiter);
+    const granted = new Set<Waiter>();
+    let madeRoom = true;
+    while (madeRoom) {
+      madeRoom = false;
+      for (const waiter of this.#queue.of(inode)) {
+        if (granted.has(waiter) || !this.#table.isFree(inode, waiter.claim)) continue;
+        const change = this.#table.granting(inode, waiter.claim);
+        this.#table.apply(change);
+        made.push(change);
+        granted.add(waiter);
+        // It may hold less than before, an exclusive lock that became a shared one: room for those who came first.
+        madeRoom ||= change.removed.length > 0;
+      }
     }
-    return granted;
+    return [...granted];
   }
 }

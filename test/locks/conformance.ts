@@ -112,6 +112,18 @@ export function describeLockEngine(name: string, make: () => Promise<EngineUnder
       expect(reader.done).toBe('granted');
     });
 
+    it('that one who waited gives up by what it is granted let in those who came before it', async () => {
+      await engine.lock(FILE, range(A, 0, 9));
+      await engine.lock(FILE, range(B, 20, 20));
+      const reader = await waiting(range(C, 5, 5, shared));
+      const downgrade = await waiting(range(A, 0, 29, shared));
+      expect([reader.done, downgrade.done]).toEqual([undefined, undefined]);
+      await engine.closed(FILE, B);
+      await downgrade.promise;
+      expect(engine.counts).toEqual({ held: 2, waiting: 0 });
+      await reader.promise;
+    });
+
     it('are not waited for any more after an interrupt', async () => {
       await engine.lock(FILE, range(A, 0, 9));
       const controller = new AbortController();

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FsError } from '../../src/base/errors.ts';
 import type { DriverEpoch, InodeNumber } from '../../src/base/ids.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { lockRows } from '../../src/locks/lock-rows.ts';
 import { MachineLocks } from '../../src/locks/machine-locks.ts';
 import { LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
@@ -67,5 +68,23 @@ describe('the locks of one machine', () => {
     void locks.lock(inode, claim(3n, 1n), { pid: 1 });
     void locks.lock(inode, claim(2n, 3n), { pid: 1 });
     expect(locks.counts.waiting).toBe(4);
+  });
+
+  it('have a number that neither locking nor unlocking exceeds, and what is held at it can be asked for again and given up', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sdfs-locks-'));
+    const rows = await LmdbEngine.open({ directory, epoch: 1 as DriverEpoch, mountEpoch: 1 as DriverEpoch }, () => {});
+    const held = Array.from({ length: LIMITS.locksMax }, (_, index) => ({ inode, claim: { ...claim(1n, BigInt(4 * index)), last: BigInt(4 * index + 2), handle: 1n } }));
+    const { save } = lockRows(rows, 1 as DriverEpoch);
+    const locks = new MachineLocks({ epoch: 1, store: { load: () => held, save } });
+    const [first] = held as [(typeof held)[number]];
+    expect(() => locks.lock(inode, claim(2n, 3n))).toThrow('locks are held');
+    expect(() => locks.unlock(inode, first.claim, { first: 1n, last: 1n })).toThrow('locks are held');
+    locks.lock(inode, first.claim);
+    expect(locks.counts.held).toBe(LIMITS.locksMax);
+    // All of them in one record of the log.
+    locks.released(inode, 1n);
+    expect(locks.counts.held).toBe(0);
+    await rows.close();
+    rmSync(directory, { recursive: true, force: true });
   });
 });
