@@ -3,10 +3,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { EXIT_CODES_HELP, reportFailure } from './failure.ts';
+import { registerDump } from './dump.ts';
 import { registerFsck } from './fsck.ts';
 import { registerGc } from './gc.ts';
 import { registerInfo } from './info.ts';
 import { registerInit } from './init.ts';
+import { registerLoad } from './load.ts';
 import { registerMount } from './mount.ts';
 import { registerScrub } from './scrub.ts';
 import { registerStatus } from './status.ts';
@@ -35,7 +37,7 @@ function createProgram(): Command {
     .addHelpText('after', EXIT_CODES_HELP)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'sdfs: ').replaceAll('\n', ' ')}; see --help\n`) });
-  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerFsck, registerUpgrade]) register(program);
+  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerFsck, registerDump, registerLoad, registerUpgrade]) register(program);
   program.command('version').summary('print the version').description('Print the version.').action(() => print(version()));
   return program;
 }

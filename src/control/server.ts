@@ -52,6 +52,8 @@ const rescueSchema: z.ZodType<RescueQuestion> = z.discriminatedUnion('ask', [
   z.object({ ask: z.literal('fsck'), repair: z.boolean(), examples: z.int().min(0).max(100_000), copies: z.boolean() }),
   z.object({ ask: z.literal('fsckResult'), ticket: z.int() }),
   z.object({ ask: z.literal('fsckEnd'), ticket: z.int() }),
+  z.object({ ask: z.literal('dump') }),
+  z.object({ ask: z.literal('dumpText'), ticket: z.int() }),
 ]);
 
 function parseQuestion(body: unknown): UpkeepQuestion {

@@ -28,8 +28,10 @@ import type { DatabaseTrust } from './database-trust.ts';
 import { detachMount } from './detach.ts';
 import { openEdge } from './edge.ts';
 import type { DriverEdge } from './edge.ts';
+import { DriverDumps } from './dump-queries.ts';
 import { DriverFsck } from './fsck-queries.ts';
 import { JournalShipping } from './journal-shipping.ts';
+import { loadDump } from './load-dump.ts';
 import { mountMembers } from './mount-members.ts';
 import { fileInfo, status } from './queries.ts';
 import { waitsForOpenFileLock } from './open-file-locks.ts';
@@ -59,6 +61,7 @@ export class Driver {
   readonly #blocks: KvBlockEngine;
   readonly #upkeep: DriverBlockUpkeep;
   readonly #fsck: DriverFsck;
+  readonly #dumps: DriverDumps;
   readonly #context: VfsContext;
   readonly #engine: LmdbEngine;
   readonly #trust: DatabaseTrust;
@@ -78,6 +81,7 @@ export class Driver {
     this.#blocks = parts.blocks;
     this.#upkeep = parts.upkeep;
     this.#fsck = parts.fsck;
+    this.#dumps = new DriverDumps(parts.context, parts.start.description);
     this.#context = parts.context;
     this.#engine = parts.engine;
     this.#trust = parts.trust;
@@ -112,6 +116,7 @@ export class Driver {
     const missing = await pool.allReady(LIMITS.workerAbsenceMs);
     for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
     const { members, forced, begin } = mountMembers(pool, { start, logger, tell: callbacks.tell });
+    const loaded = start.edge.kind === 'offline' && start.edge.load !== undefined ? await loadDump({ start, order: start.edge.load, pool, logger }) : [];
     const { engine, trust, pendingData, best, ahead, ...opened } = await openMetadata({ start, pool, members, logger, onFailure: callbacks.onDefect });
     const newBlockEpoch = opened.newBlockEpoch || forced;
     await begin(best);
@@ -120,7 +125,7 @@ export class Driver {
     const durable = await replicas.start(ahead);
     const blocks = new KvBlockEngine(pool, { policy, logger, onDegraded, isMember: (link) => members.isMember(link), isNeeded: (id) => engine.hasBlock(id) });
     const pending = new PendingBlocks();
-    for (const { id, data, sequence } of pendingData) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
+    for (const { id, data, sequence } of [...pendingData, ...loaded]) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
     const allocator = new Allocator(engine, { newBlockEpoch, leap: forced });
     const accessTimes = new AccessTimes({ accessTime: start.readOnly ? 'noatime' : start.accessTime, directories: start.directoryAccessTime });
     const compactor = new Compactor({ engine, blocks, pending, allocator, logger });
@@ -161,11 +166,13 @@ export class Driver {
     }
   }
 
-  #rescue(question: RescueQuestion): RescueAnswer {
+  async #rescue(question: RescueQuestion): Promise<RescueAnswer> {
     switch (question.ask) {
       case 'fsck': return this.#fsck.begin(question);
       case 'fsckResult': return this.#fsck.result(question.ticket);
       case 'fsckEnd': return this.#fsck.cancel(question.ticket);
+      case 'dump': return this.#dumps.begin();
+      case 'dumpText': return this.#dumps.read(question.ticket);
     }
   }
 
@@ -198,6 +205,7 @@ export class Driver {
   async #answerAll(): Promise<void> {
     this.#state = 'stopping';
     this.#fsck.stop();
+    this.#dumps.stop();
     this.#context.orphans.end();
     this.#edge.stop();
     const upkeepEnded = within('the end of the background work on blocks', UPKEEP_END_MS, this.#upkeep.upkeep.stop());

@@ -60,6 +60,16 @@ export interface NativeEdge {
 /** Nobody is served: the volume is not mounted, and people ask questions. */
 export interface OfflineEdge {
   readonly kind: 'offline';
+  /** Before anything else. */
+  readonly load?: LoadOrder;
+}
+
+/** A dump that takes the place of the metadata. `file`: absolute. `sequence`: of the dump, as who verified it has read. */
+export interface LoadOrder {
+  readonly file: string;
+  readonly sequence: number;
+  /** Also in the place of newer metadata. */
+  readonly force: boolean;
 }
 
 export interface DriverStart {

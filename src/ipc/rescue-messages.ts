@@ -4,12 +4,18 @@ export type RescueQuestion =
   /** Begins a check. `examples`: how many of each kind are named. `copies`: look at the copies on the disks too. */
   | { readonly ask: 'fsck'; readonly repair: boolean; readonly examples: number; readonly copies: boolean }
   | { readonly ask: 'fsckResult'; readonly ticket: number }
-  | { readonly ask: 'fsckEnd'; readonly ticket: number };
+  | { readonly ask: 'fsckEnd'; readonly ticket: number }
+  /** Begins a dump; its text (src/dump/dump-writer.ts) is fetched in portions. */
+  | { readonly ask: 'dump' }
+  | { readonly ask: 'dumpText'; readonly ticket: number };
 
 /** Value of the reply to the query 'rescue'. */
 export interface RescueAnswer {
   readonly ticket?: number;
   readonly progress?: { readonly round: number; readonly phase: string; readonly done: number };
+  /** Of a dump: what follows the last portion, and whether it is the end. */
+  readonly text?: string;
+  readonly end?: boolean;
   /** When it has ended. */
   readonly fsck?: FsckAnswer;
 }

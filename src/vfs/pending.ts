@@ -34,6 +34,11 @@ export class PendingBlocks {
     this.#bytes += data.length + OVERHEAD_BYTES;
   }
 
+  /** All of them, the oldest first. */
+  all(): Iterable<{ readonly id: BlockId; readonly data: Buffer }> {
+    return this.#blocks.values();
+  }
+
   get(id: BlockId): Buffer | undefined {
     return this.#blocks.get(blockKey(id))?.data;
   }

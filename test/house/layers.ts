@@ -25,16 +25,17 @@ export const ROOMS: readonly Room[] = [
   { name: 'blocks', job: 'file bytes as immutable blocks', imports: ['base', 'ipc', 'kv'] },
   { name: 'metadata', job: 'names, attributes, extents over an ordered key space', imports: ['base', 'log'], packages: ['lmdb'] },
   { name: 'fsck', job: 'the rows of the metadata checked against each other, and put right', imports: ['base', 'metadata'] },
+  { name: 'dump', job: 'the metadata as lines of text, and back', imports: ['base', 'metadata'] },
   { name: 'locks', job: 'advisory locks: who holds them, who waits, in which order', imports: ['base', 'metadata'] },
   { name: 'vfs', job: 'POSIX semantics on inode numbers; data first, metadata second', imports: ['base', 'blocks', 'metadata'] },
   { name: 'fuse', job: 'the FUSE protocol: bytes to typed requests and back', imports: ['base', 'vfs'], types: ['locks'] },
   { name: 'fuse-native', job: 'the second edge, by the fuse-native package', imports: ['base', 'vfs'], packages: ['fuse-native'] },
   { name: 'kernel', job: 'the edge with Linux: mount, unmount, bytes in, bytes out', imports: ['base', 'os'], types: ['fuse'] },
   { name: 'control', job: 'the admin API over a local socket', imports: ['base'], types: ['ipc'], packages: ['hono', '@hono/node-server', 'zod'] },
-  { name: 'driver', job: 'the composition root of the driver process', imports: ['base', 'os', 'log', 'ipc', 'kv', 'blocks', 'metadata', 'fsck', 'locks', 'vfs', 'fuse', 'fuse-native', 'kernel', 'control'], packages: ['zod'] },
+  { name: 'driver', job: 'the composition root of the driver process', imports: ['base', 'os', 'log', 'ipc', 'kv', 'blocks', 'metadata', 'fsck', 'dump', 'locks', 'vfs', 'fuse', 'fuse-native', 'kernel', 'control'], packages: ['zod'] },
   { name: 'keeper', job: 'mount, fork, supervise, hand over, shut down', imports: ['base', 'os', 'ipc', 'disk', 'kernel', 'control'], packages: ['proper-lockfile', 'zod'] },
   { name: 'dashboard', job: 'a page that shows the volume', imports: ['base', 'control'], planned: true },
-  { name: 'cli', job: 'the sdfs command, one file per subcommand', imports: ['base', 'os', 'ipc', 'disk', 'kernel', 'control', 'keeper'], packages: ['commander', 'cli-table3', 'picocolors', 'pino-pretty', 'zod'] },
+  { name: 'cli', job: 'the sdfs command, one file per subcommand', imports: ['base', 'os', 'ipc', 'disk', 'dump', 'kernel', 'control', 'keeper'], packages: ['commander', 'cli-table3', 'picocolors', 'pino-pretty', 'zod'] },
 ];
 
 /** Rooms that may name a concrete engine, a folder inside another room such as metadata/lmdb. */
