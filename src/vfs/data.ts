@@ -103,16 +103,20 @@ function admitWrite(context: VfsContext, number: InodeNumber, offset: number, by
 async function writeBlocksOrMakeRoom(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await writeBlocks(context, number, offset, data, options, caller);
+      await writeBlocks(context, number, offset, data, options, caller);
+      break;
     } catch (error) {
       if (attempt === LIMITS.fullDiskAttempts || !(error instanceof FsError) || error.code !== 'ENOSPC') throw error;
       await context.durability.reclaim().catch(() => { throw error; });
       await delay(LIMITS.fullDiskPauseMs * attempt);
     }
   }
+  // A sync that fails is no reason to write again: the write is done, and may be followed by others by now.
+  if (options.durability !== 'process') await context.durability.sync();
+  return data.length;
 }
 
-async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
+async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<void> {
   // Without anything set aside the disks themselves say when they are full.
   if (context.space.reservedBytes > 0) admitWrite(context, number, offset, data.length);
   const blocks = splitAtBlocks(context, offset, data.length);
@@ -126,8 +130,6 @@ async function writeBlocks(context: VfsContext, number: InodeNumber, offset: num
   } finally {
     context.allocator.endWrite(era);
   }
-  if (options.durability !== 'process') await context.durability.sync();
-  return data.length;
 }
 
 /** Some workers may have got these blocks, and no metadata names them: they are deleted like all garbage. */

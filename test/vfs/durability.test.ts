@@ -47,6 +47,17 @@ describe('data that cannot be made power-proof', () => {
     expect(await codeOf(() => write(file, SMALL, { durability: 'data' }))).toBe('done');
   });
 
+  it('was written once by a large write with O_DSYNC that finds no room in the logs', async () => {
+    const file = await create('f');
+    await write(file, SMALL);
+    const before = harness.engine.lastSequence;
+    harness.log.failure = new FsError('ENOSPC', 'the disks are full');
+    expect(await codeOf(() => write(file, LARGE, { durability: 'data' }))).toBe('ENOSPC');
+    expect(harness.engine.lastSequence - before).toBe(1);
+    expect(harness.blocks.stored.size).toBe(1);
+    expect(await isRead(file, LARGE)).toBe(true);
+  });
+
   it('is no matter for small data that the workers refuse: the log has it, and fsync holds', async () => {
     const file = await create('f');
     await write(file, SMALL);
