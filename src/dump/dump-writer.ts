@@ -10,8 +10,8 @@ import { createHash } from 'node:crypto';
 import { formatBlockId } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';
 import type { MetadataView } from '../metadata/engine.ts';
-import { LOCK_TYPE, keyAfter } from '../metadata/row-types.ts';
-import { BOOKKEEPING, decodeNumber, keys } from '../metadata/schema.ts';
+import { LOCK_TYPE } from '../metadata/row-types.ts';
+import { BOOKKEEPING, decodeNumber, keyAfter, keys } from '../metadata/schema.ts';
 import { describeRow } from './row-text.ts';
 
 export const DUMP_FORMAT = 'sdfs-dump';

@@ -2,8 +2,9 @@
 import { ROOT_INODE } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import type { Reader } from '../metadata/engine.ts';
+import { nameIn } from '../metadata/look-through.ts';
 import { rangeOfType } from '../metadata/row-types.ts';
-import { decodeEntry, keys, nameOfKey, ranges } from '../metadata/schema.ts';
+import { decodeEntry, keys } from '../metadata/schema.ts';
 import type { Checker } from './checker.ts';
 import { FILE_KIND, kindOf, readInode } from './decode.ts';
 import { changeInode } from './finding.ts';
@@ -12,7 +13,6 @@ import { nameInLostAndFound } from './remake-inode.ts';
 
 /** Directories that are known to be below the root; forgotten when there are more. */
 const KNOWN_MAX = 200_000;
-const LOOK_ROWS = 1024;
 
 export async function checkTree(checker: Checker): Promise<void> {
   checker.begin('directories');
@@ -77,15 +77,4 @@ function outOfCircle(number: InodeNumber, parent: InodeNumber): Repair {
       return true;
     });
   };
-}
-
-function nameIn(reader: Reader, parent: InodeNumber, number: InodeNumber): Buffer | undefined {
-  let [start] = ranges.entries(parent);
-  for (;;) {
-    const rows = reader.range(start, ranges.entries(parent)[1], LOOK_ROWS);
-    for (const [key, value] of rows) if (decodeEntry(value).inode === number) return nameOfKey(key);
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < LOOK_ROWS) return undefined;
-    start = Buffer.concat([last[0], Buffer.alloc(1)]);
-  }
 }

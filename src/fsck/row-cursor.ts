@@ -1,8 +1,7 @@
 // Walks a range of rows in order, a page at a time, and lets others work between the pages.
 import type { InodeNumber } from '../base/ids.ts';
 import type { Reader, Row } from '../metadata/engine.ts';
-import { keyAfter } from '../metadata/row-types.ts';
-import { numberOfKey } from '../metadata/schema.ts';
+import { keyAfter, numberOfKey } from '../metadata/schema.ts';
 
 /** About a millisecond of work. */
 const PAGE_ROWS = 256;

@@ -4,9 +4,9 @@ import type { BlockId, InodeNumber } from '../base/ids.ts';
 import { ROOT_INODE } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Reader, Row } from './engine.ts';
+import { nameIn, pagesOf } from './look-through.ts';
 import { decodeEntry, decodeExtents, decodeInode, keys, nameOfKey, numberOfKey, ranges, secondOfKey } from './schema.ts';
 
-const ROWS_PER_STEP = 1024;
 /** Longer chains of parents are circles. */
 const DEPTH_MAX = 10_000;
 /** A person reads no more. */
@@ -44,14 +44,10 @@ export async function findBlockOwners(reader: Reader, blocks: readonly BlockId[]
   }));
 }
 
-async function everyRow(reader: Reader, [first, end]: readonly [Buffer, Buffer], take: (row: Row) => void): Promise<void> {
-  let start = first;
-  for (;;) {
-    const rows = reader.range(start, end, ROWS_PER_STEP);
+/** In steps: programs are served between them. */
+async function everyRow(reader: Reader, range: readonly [Buffer, Buffer], take: (row: Row) => void): Promise<void> {
+  for (const rows of pagesOf(reader, range)) {
     for (const row of rows) take(row);
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < ROWS_PER_STEP) return;
-    start = Buffer.concat([last[0], Buffer.alloc(1)]);
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
@@ -61,18 +57,7 @@ function pathOf(reader: Reader, directory: InodeNumber, known: Map<InodeNumber, 
   if (before !== undefined) return before;
   const row = reader.get(keys.inode(directory));
   const parent = row === undefined ? 0 : decodeInode(directory, row).parent;
-  const path = parent === 0 || depth > DEPTH_MAX ? `?${directory}` : `${pathOf(reader, parent, known, depth + 1)}/${nameIn(reader, parent, directory)}`;
+  const path = parent === 0 || depth > DEPTH_MAX ? `?${directory}` : `${pathOf(reader, parent, known, depth + 1)}/${nameIn(reader, parent, directory)?.toString() ?? `?${directory}`}`;
   known.set(directory, path);
   return path;
-}
-
-function nameIn(reader: Reader, parent: InodeNumber, directory: InodeNumber): string {
-  let [start] = ranges.entries(parent);
-  for (;;) {
-    const rows = reader.range(start, ranges.entries(parent)[1], ROWS_PER_STEP);
-    for (const [key, value] of rows) if (decodeEntry(value).inode === directory) return nameOfKey(key).toString();
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < ROWS_PER_STEP) return `?${directory}`;
-    start = Buffer.concat([last[0], Buffer.alloc(1)]);
-  }
 }

@@ -10,6 +10,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Reader, Transaction } from './engine.ts';
 import { chunksFrom, mappings, replaceRange } from './extents.ts';
 import type { BlockReferences, Mapping } from './extents.ts';
+import { pagesOf } from './look-through.ts';
 import { raiseSchema } from './schema-version.ts';
 import { decodeReservation, encodeReservation, keys, numberOfKey, ranges as keyRanges } from './schema.ts';
 import type { ByteRange, Inode } from './schema.ts';
@@ -17,22 +18,14 @@ import type { ByteRange, Inode } from './schema.ts';
 const CHUNK = LIMITS.fileChunkBytes;
 /** So few chunks are looked up one by one, without asking which of them exist. */
 const FEW_CHUNKS = 4;
-const ROWS_PER_LOOK = 1024;
 
 /** Bytes set aside in the whole volume, asked for once at start. */
 export function totalReserved(reader: Reader): number {
   let total = 0;
-  let [start] = keyRanges.reservations;
-  for (;;) {
-    const rows = reader.range(start, keyRanges.reservations[1], ROWS_PER_LOOK);
-    for (const [key, value] of rows) {
-      // One that cannot be read is for fsck: what can be read must not wait for it.
-      if (key.length === 9 && value[0] === 1 && value.length >= 16) total += decodeReservation(numberOfKey(key) as InodeNumber, value).reservedBytes;
-    }
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < ROWS_PER_LOOK) return total;
-    start = Buffer.concat([last[0], Buffer.of(0)]);
+  for (const rows of pagesOf(reader, keyRanges.reservations)) {
+    for (const [key, value] of rows) total += decodeReservation(numberOfKey(key) as InodeNumber, value).reservedBytes;
   }
+  return total;
 }
 
 /** How many bytes of [offset, offset+bytes) are set aside and not used yet. */

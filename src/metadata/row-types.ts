@@ -31,8 +31,3 @@ export function setAsideKey(key: Buffer): Buffer {
 export function setAsideValue(value: Buffer): Buffer {
   return Buffer.concat([PRESENT, value]);
 }
-
-/** The key behind `key`, without a gap. */
-export function keyAfter(key: Buffer): Buffer {
-  return Buffer.concat([key, Buffer.alloc(1)]);
-}

@@ -146,13 +146,18 @@ export const keys = {
   garbage: (block: BlockId): Buffer => keyOfBlock(TYPE.garbage, block),
 } as const;
 
+/** The key behind `key`, without a gap. */
+export function keyAfter(key: Buffer): Buffer {
+  return Buffer.concat([key, Buffer.alloc(1)]);
+}
+
 /** Half-open key ranges: [start, end). */
 export const ranges = {
   allExtents: [Buffer.of(TYPE.extents), Buffer.of(TYPE.extents + 1)] as const,
   allEntries: [Buffer.of(TYPE.entry), Buffer.of(TYPE.entry + 1)] as const,
   entries: (parent: InodeNumber) => [keyOfNumber(TYPE.entry, parent), keyOfNumber(TYPE.entry, parent + 1)] as const,
   /** All blocks behind one. */
-  blocksAfter: (after: BlockId | null) => [after === null ? Buffer.of(TYPE.block) : Buffer.concat([keyOfBlock(TYPE.block, after), Buffer.alloc(1)]), Buffer.of(TYPE.block + 1)] as const,
+  blocksAfter: (after: BlockId | null) => [after === null ? Buffer.of(TYPE.block) : keyAfter(keyOfBlock(TYPE.block, after)), Buffer.of(TYPE.block + 1)] as const,
   orphans: [Buffer.of(TYPE.orphan), Buffer.of(TYPE.orphan + 1)] as const,
   garbage: [Buffer.of(TYPE.garbage), Buffer.of(TYPE.garbage + 1)] as const,
   reservations: [Buffer.of(TYPE.reservation), Buffer.of(TYPE.reservation + 1)] as const,
