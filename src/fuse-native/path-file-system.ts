@@ -157,7 +157,7 @@ export class PathFileSystem {
   async write(id: number, data: Buffer, offset: number): Promise<number> {
     const { inode, durability } = this.#files.get(id);
     // The kernel clears set-id bits itself where it is not promised that the file system does.
-    const options: WriteOptions = { killPrivileges: false, durability, fromPageCache: false };
+    const options: WriteOptions = { killPrivileges: false, durability };
     return this.#fs.write(inode, offset, data, options, this.#caller);
   }
 

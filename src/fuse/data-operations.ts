@@ -4,7 +4,7 @@ import { ROOT_INODE } from '../base/ids.ts';
 import type { FallocateMode, Pieces, WriteOptions } from '../vfs/filesystem.ts';
 import { row } from './operation.ts';
 import type { OperationContext, OperationRow } from './operation.ts';
-import { COPY_FILE_RANGE_IN, FALLOCATE_IN, FSYNC_FDATASYNC, FSYNC_IN, IN_HEADER_BYTES, LSEEK_IN, OPCODE, OPEN_FLAG, READ_IN, WRITE_CACHE, WRITE_IN, WRITE_KILL_SUIDGID } from './protocol.ts';
+import { COPY_FILE_RANGE_IN, FALLOCATE_IN, FSYNC_FDATASYNC, FSYNC_IN, IN_HEADER_BYTES, LSEEK_IN, OPCODE, OPEN_FLAG, READ_IN, WRITE_IN, WRITE_KILL_SUIDGID } from './protocol.ts';
 import type { Reply } from './reply.ts';
 import type { FuseRequest } from './request.ts';
 
@@ -18,12 +18,10 @@ const COPY_BYTES_MAX = 0x7fff_f000;
 const KEEP_ACCESS_TIME = { keepAccessTime: true } as const;
 
 function writeOptions(request: FuseRequest): WriteOptions {
-  const writeFlags = request.u32(WRITE_IN.writeFlags);
   const openFlags = request.u32(WRITE_IN.flags);
   return {
-    killPrivileges: (writeFlags & WRITE_KILL_SUIDGID) !== 0,
+    killPrivileges: (request.u32(WRITE_IN.writeFlags) & WRITE_KILL_SUIDGID) !== 0,
     durability: (openFlags & OPEN_FLAG.DSYNC) === 0 ? 'process' : (openFlags & OPEN_FLAG.SYNC) === OPEN_FLAG.SYNC ? 'full' : 'data',
-    fromPageCache: (writeFlags & WRITE_CACHE) !== 0,
   };
 }
 

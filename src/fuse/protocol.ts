@@ -76,7 +76,6 @@ export const FORGET_ONE = { nodeid: 0, nlookup: 8, bytes: 16 } as const;
 export const INTERRUPT_IN = { uniqueLo: 40, uniqueHi: 44, end: 48 } as const;
 
 export const ENTRY_OUT_BYTES = 128;
-export const ATTR_BYTES = 88;
 export const ATTR_OUT_BYTES = 104;
 export const STATX_OUT_BYTES = 288;
 export const STATFS_OUT_BYTES = 80;
@@ -90,7 +89,6 @@ export const DIRENTPLUS_BYTES = 152;
 export const FATTR = {
   MODE: 1, UID: 2, GID: 4, SIZE: 8, ATIME: 16, MTIME: 32, ATIME_NOW: 128, MTIME_NOW: 256, CTIME: 1024, KILL_SUIDGID: 2048,
 } as const;
-export const WRITE_CACHE = 1;
 export const WRITE_KILL_SUIDGID = 4;
 /** create_in.open_flags */
 export const OPEN_KILL_SUIDGID = 1;
@@ -107,4 +105,4 @@ export const STATX_MASK = 0xfff;
 /** open(2) flags that matter here; generic Linux values (x86-64, arm64). */
 export const OPEN_FLAG = { EXCL: 0x80, TRUNC: 0x200, DSYNC: 0x1000, NOATIME: 0x4_0000, SYNC: 0x10_1000 } as const;
 
-export const NOTIFY = { INVAL_INODE: 2, INVAL_ENTRY: 3, INC_EPOCH: 8 } as const;
+export const NOTIFY = { INVAL_INODE: 2 } as const;

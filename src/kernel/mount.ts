@@ -1,5 +1,4 @@
 // Puts the file system into the tree and takes it out again.
-import { statSync } from 'node:fs';
 import { EXIT, UserError } from '../base/errors.ts';
 import { SystemCallError, errno, mount, strerror, umount2 } from '../os/libc.ts';
 import { unmountByHelper } from './fusermount.ts';
@@ -44,17 +43,4 @@ const UMOUNT_FLAGS: Record<UnmountMode, number> = { wait: 8, detach: 8 | 2, abor
 export function unmount(mountpoint: string, mode: UnmountMode): void {
   if (mode !== 'abort' && process.getuid?.() !== 0) return unmountByHelper(mountpoint, mode);
   if (umount2(mountpoint, UMOUNT_FLAGS[mode]) !== 0) throw new SystemCallError('umount2', mountpoint, errno());
-}
-
-/**
- * True when something is mounted at `mountpoint` that nobody serves any more ("Transport endpoint is not connected").
- * TOUCHES THE MOUNT: never call it in the serving process, and expect it to wait where a server hangs.
- */
-export function isDeadMount(mountpoint: string): boolean {
-  try {
-    statSync(mountpoint);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ENOTCONN';
-  }
 }

@@ -68,8 +68,6 @@ export interface WriteOptions {
   killPrivileges: boolean;
   /** O_SYNC / O_DSYNC: acknowledged only when power-proof. */
   durability: 'process' | 'data' | 'full';
-  /** Page-cache write-back (mmap): no caller identity. */
-  fromPageCache: boolean;
 }
 
 export interface DirectoryEntry {

@@ -18,7 +18,7 @@ interface Golden {
 const entry = { lookup: () => ATTRIBUTES, makeSymlink: () => ATTRIBUTES, makeNode: () => ATTRIBUTES, makeDirectory: () => ATTRIBUTES, link: () => ATTRIBUTES };
 const read = (size: number, openFlags = 0x8000) => [u64(0, 4096), u32(size, 0), u64(0), u32(openFlags, 0)];
 const write = (writeFlags: number, openFlags: number) => [u64(0, 8192), u32(4, writeFlags), u64(0), u32(openFlags, 0), 'data'];
-const writeCall = (options: object) => ['write', 7, 8192, 'data', { killPrivileges: false, durability: 'process', fromPageCache: false, ...options }, CALLER] as const;
+const writeCall = (options: object) => ['write', 7, 8192, 'data', { killPrivileges: false, durability: 'process', ...options }, CALLER] as const;
 const setattr = (valid: number) => [u32(valid, 0), u64(0, 0x3_0000_0000, 0, -5, 1_700_000_000, 9), u32(6, 7, 8, 0o100600, 0, 11, 12, 0)];
 const fallocate = (mode: number) => [u64(0, 100, 200), u32(mode, 0)];
 const rename = { rename: () => undefined };
@@ -55,7 +55,7 @@ const GOLDEN: readonly Golden[] = [
   { opcode: 16, name: 'WRITE', body: write(0, 0x8002), answers: { write: () => 4 }, call: writeCall({}), reply: 24 },
   { opcode: 16, name: 'WRITE with O_DSYNC', body: write(4, 0x9001), answers: { write: () => 4 }, call: writeCall({ killPrivileges: true, durability: 'data' }), reply: 24 },
   { opcode: 16, name: 'WRITE with O_SYNC', body: write(0, 0x10_9001), answers: { write: () => 4 }, call: writeCall({ durability: 'full' }), reply: 24 },
-  { opcode: 16, name: 'WRITE of mapped pages', body: write(1, 0), answers: { write: () => 4 }, call: writeCall({ fromPageCache: true }), reply: 24 },
+  { opcode: 16, name: 'WRITE of mapped pages', body: write(1, 0), answers: { write: () => 4 }, call: writeCall({}), reply: 24 },
   {
     opcode: 17, name: 'STATFS', body: [], call: ['statistics'], reply: 96,
     answers: { statistics: () => ({ blockBytes: 4096, blocks: 5, blocksFree: 4, blocksAvailable: 3, inodes: 2, inodesFree: 1, nameBytesMax: 255 }) },

@@ -159,31 +159,20 @@ describe('a volume file', () => {
 });
 
 describe('the state of a volume', () => {
-  const open = (bootId: string, problems: string[] = []) => new VolumeState(volumePaths(volume).state, { bootId, onProblem: (message) => problems.push(message) });
+  const open = (problems: string[] = []) => new VolumeState(volumePaths(volume).state, { onProblem: (message) => problems.push(message) });
 
   it('counts drivers over mounts', async () => {
     await makeVolume();
-    const first = open('boot 1');
+    const first = open();
     expect([first.nextEpoch(), first.nextEpoch()]).toEqual([1, 2]);
-    expect(open('boot 1').nextEpoch()).toBe(3);
+    expect(open().nextEpoch()).toBe(3);
   });
 
-  it('trusts the database after a clean end on another boot, and after an unclean one on the same boot only', async () => {
-    await makeVolume();
-    const first = open('boot 1');
-    first.nextEpoch();
-    expect(open('boot 1').sameBoot).toBe(true);
-    expect(open('boot 2').sameBoot).toBe(false);
-    first.markClean();
-    expect(open('boot 2').sameBoot).toBe(true);
-  });
-
-  it('that is lost costs a rebuild and goes on with an epoch above all that were', async () => {
+  it('that is lost goes on with an epoch above all that were', async () => {
     await makeVolume();
     writeFileSync(volumePaths(volume).state, '{');
     const problems: string[] = [];
-    const state = open('boot 1', problems);
-    expect(state.sameBoot).toBe(false);
+    const state = open(problems);
     expect(state.nextEpoch()).toBeGreaterThan(1_000_000_000);
     expect(problems).toHaveLength(1);
   });

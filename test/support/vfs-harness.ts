@@ -19,7 +19,7 @@ import { Orphans } from '../../src/vfs/orphans.ts';
 import { PendingBlocks } from '../../src/vfs/pending.ts';
 
 export const ROOT_CALLER = { uid: 0, gid: 0, pid: 1 };
-export const PLAIN_WRITE: WriteOptions = { killPrivileges: false, durability: 'process', fromPageCache: false };
+export const PLAIN_WRITE: WriteOptions = { killPrivileges: false, durability: 'process' };
 
 /** Keeps blocks in a Map; counts syncs, so that tests can ask for the order of data and metadata. */
 export class MemoryBlocks {
