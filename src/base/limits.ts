@@ -92,6 +92,16 @@ export const LIMITS = {
   channelTurnBytes: 4 * MiB,
   /** A worker that does not answer one request for this long is taken for hung. */
   workerTimeoutMs: 10_000,
+  /**
+   * A worker that owes an answer and says nothing is asked for a sign of life; without one it is stalled, and others
+   * take its work: stopped, or held up by a disk that hangs. Looked at in ticks of the driver's own loop, so that a
+   * driver that was held up itself does not blame the workers.
+   */
+  stallTickMs: 250,
+  stallTicksPing: 2,
+  stallTicksMax: 6,
+  /** How long a stalled worker may be away before a block is acknowledged with a copy less; see workerDegradeMs. */
+  stallDegradeMs: 3_000,
   /** How long a request waits for a dead worker to come back before it goes elsewhere or fails. */
   workerAbsenceMs: 30_000,
   /** How long a request waits for a dead worker before another disk takes its place, where there is one. */
@@ -148,6 +158,8 @@ export const LIMITS = {
   /** A child that was told to stop is killed after this long. */
   workerStopMs: 20_000,
   driverStopMs: 60_000,
+  /** A killed process is waited for so long; one that waits for a disk that hangs ends when the disk does something. */
+  killMs: 5_000,
   /** fusermount3, which mounts for an ordinary user: it waits for nothing but the file system that the mountpoint is on. */
   mountHelperMs: 10_000,
   /** Drivers tried to finish an unmount before it is given up (the data is process-proof: the next mount finishes it). */
@@ -159,6 +171,14 @@ export const LIMITS = {
   controlSyncMs: 120_000,
   /** Body of a control request or answer. */
   controlBodyBytesMax: 16 * MiB,
+  /** A worker looks whether its directory is still the one that it opened. */
+  diskLookMs: 5_000,
+  /** So many reads that fail within this time are a reason to probe the disk; so many writes, to give it up although a probe goes well. */
+  diskFailuresMax: 3,
+  diskFailuresMs: 60_000,
+  /** Pause before a disk that failed is tried again: doubles from min to max, without end. */
+  diskRetryMinMs: 1_000,
+  diskRetryMaxMs: 15_000,
   /** A disk directory must have this much free at init. */
   diskBytesMin: 160 * MiB,
   /** Path of a UNIX socket, in bytes: sun_path less the NUL. unix(7). */
@@ -199,6 +219,7 @@ export function assertLimits(): void {
   assert(LIMITS.inlineBytesMax <= LIMITS.checksumBytes, 'an inline block has one checksum');
   assert(LIMITS.blockIdsMax * 8 <= LIMITS.frameHeadBytesMax, 'a frame head carries the ids of one request');
   assert(LIMITS.workerDegradeMs > 2 * LIMITS.restartDelayMaxMs && LIMITS.workerDegradeMs < LIMITS.workerAbsenceMs, 'a worker that is restarted is waited for');
+  assert(LIMITS.stallTicksPing < LIMITS.stallTicksMax && LIMITS.stallTickMs * LIMITS.stallTicksMax < LIMITS.stallDegradeMs, 'a stalled worker is found before it is given up');
   assert(LIMITS.workerSwitchMs < LIMITS.workerAbsenceMs, 'another disk is tried before a request fails');
   assert(LIMITS.chunkExtentsHard * 24 * 16 < LIMITS.logRecordBytesMax, 'crowded extent rows fit in a log record');
   assert((LIMITS.locksMax + 2 * LIMITS.lockWaitersMax) * LOCK_BYTES < LIMITS.logRecordBytesMax, 'the end of all locks, and the grants that follow from it, fit in a log record');

@@ -39,7 +39,7 @@ export const DRIVER_KINDS = ['direct', 'fuse-native'] as const;
 export type DriverKind = (typeof DRIVER_KINDS)[number];
 
 export type MountState = 'starting' | 'serving' | 'unmounting' | 'detached' | 'ending';
-export type ProcessStateName = 'starting' | 'ready' | 'replacing' | 'restarting' | 'unusable' | 'stopping' | 'stopped';
+export type ProcessStateName = 'starting' | 'ready' | 'replacing' | 'leaving' | 'restarting' | 'unusable' | 'stopping' | 'stopped';
 
 /** What `sdfs status --json` prints. Sizes in bytes, times in ISO 8601; null where it is not known now. */
 export interface StatusReport {

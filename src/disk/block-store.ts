@@ -32,6 +32,8 @@ export interface BlockStoreOptions {
   readonly segmentBytes?: number | undefined;
   /** Called again and again while the index is made anew, which reads a header for each block. */
   readonly onProgress?: (() => void) | undefined;
+  /** Called when dead blocks cannot be cleared away. */
+  readonly onFailure?: ((error: unknown) => void) | undefined;
 }
 
 /** A row of the index that is still to be written. */
@@ -60,7 +62,7 @@ export class BlockStore {
     this.#segments = segments;
     this.#putNumber = index.putNumber;
     this.#reader = new BlockReader(segments);
-    this.#upkeep = new BlockUpkeep({ index, segments, log: options.log, settle: () => this.#commit() });
+    this.#upkeep = new BlockUpkeep({ index, segments, log: options.log, settle: () => this.#commit(), onFailure: options.onFailure });
   }
 
   /** FormatError when the segments are a newer version's; errors of `fs`. */

@@ -31,6 +31,8 @@ interface Parts {
   readonly log: Logger;
   /** Commits what is put and not in the index yet. */
   readonly settle: () => void;
+  /** Called after each step that failed. */
+  readonly onFailure?: ((error: unknown) => void) | undefined;
 }
 
 /** A segment whose live blocks are being moved. */
@@ -45,6 +47,8 @@ export class BlockUpkeep {
   #step: Promise<void> | undefined;
   #stopped = false;
   #compaction: Compaction | undefined;
+  /** Steps in a row that failed: the first is said aloud. */
+  #failures = 0;
   /** Segments in which records were not found again: left alone. */
   readonly #stuck = new Set<number>();
 
@@ -78,8 +82,10 @@ export class BlockUpkeep {
       this.#parts.settle();
       this.#sealEmpty();
       if (this.#buryDead() || this.#removeEmpty() || (await this.#compact())) again = PAUSE_MS;
+      this.#failures = 0;
     } catch (error) {
-      this.#parts.log.warn({ err: error }, 'dead blocks could not be cleared away; trying again later');
+      this.#parts.log[this.#failures++ === 0 ? 'warn' : 'debug']({ err: error }, 'dead blocks could not be cleared away; trying again every few seconds');
+      this.#parts.onFailure?.(error);
       this.#compaction = undefined;
       again = RETRY_MS;
     }

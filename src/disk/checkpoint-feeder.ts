@@ -30,6 +30,9 @@ export class CheckpointFeeder {
   readonly #log: LogFile;
   readonly #checkpoint: Checkpoint;
   readonly #logger: Logger;
+  readonly #onFailure: ((error: unknown) => void) | undefined;
+  /** Runs in a row that failed: the first is said aloud. */
+  #failures = 0;
   /** Records up to here may be applied. */
   #allowed = 0 as Sequence;
   #heldUntilMs = 0;
@@ -37,10 +40,11 @@ export class CheckpointFeeder {
   #running: Promise<void> | undefined;
   #interrupted = false;
 
-  constructor(log: LogFile, checkpoint: Checkpoint, logger: Logger) {
+  constructor(log: LogFile, checkpoint: Checkpoint, logger: Logger, onFailure?: (error: unknown) => void) {
     this.#log = log;
     this.#checkpoint = checkpoint;
     this.#logger = logger;
+    this.#onFailure = onFailure;
   }
 
   allow(through: Sequence): void {
@@ -98,10 +102,12 @@ export class CheckpointFeeder {
         await this.#checkpoint.apply(batch.rows.values(), batch.applied);
         // Not when a new driver was told of the old checkpoint meanwhile: it needs the log behind that.
         if (this.#allowed > 0) this.#log.trim(this.#checkpoint.applied.sequence);
+        this.#failures = 0;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     } catch (error) {
-      this.#logger.error({ err: error }, 'the metadata checkpoint cannot be brought forward; the log grows until it can');
+      this.#logger[this.#failures++ === 0 ? 'error' : 'debug']({ err: error }, 'the metadata checkpoint cannot be brought forward; the log grows until it can');
+      this.#onFailure?.(error);
       this.#start(RETRY_MS);
     } finally {
       this.#running = undefined;

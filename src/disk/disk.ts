@@ -19,6 +19,8 @@ export interface DiskOptions {
   readonly log: Logger;
   /** What the directory must be; anything else is refused. */
   readonly expect?: { readonly volume: Uuid; readonly worker: WorkerId; readonly disk: Uuid };
+  /** Called when a step in the background could not write the disk. */
+  readonly onFailure?: (error: unknown) => void;
   /** Called again and again while opening takes its time. */
   readonly onProgress?: () => void;
   /** For tests: small segments, and another boot. */
@@ -62,8 +64,8 @@ export class Disk {
       const { volume, disks } = identity.description;
       const space = new DiskSpace(directory, { directories: await countSharing(directory, disks.map((disk) => disk.directory)) });
       const sizes = sizesFor(space.totalBytes);
-      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress });
-      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax });
+      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress, onFailure: options.onFailure });
+      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax, onFailure: options.onFailure });
       state.markInUse();
       return new Disk({ identity, directory, membership, blocks, metadata, space, state, release });
     } catch (error) {

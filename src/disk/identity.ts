@@ -13,6 +13,7 @@
 //   DISK/checkpoint/      LMDB: the metadata without the log, see checkpoint.ts
 //   DISK/state.json       see disk-state.ts
 //   DISK/membership.json  see membership-file.ts
+//   DISK/probe            see disk-health.ts
 //
 // The process that serves the disk holds a flock on sdfs-disk.json: it ends with its holder, whatever happens.
 import fs from 'node:fs';

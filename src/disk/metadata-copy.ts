@@ -22,6 +22,8 @@ export interface MetadataCopyOptions {
   readonly log: Logger;
   readonly logSegmentBytes?: number | undefined;
   readonly logSparesMax?: number | undefined;
+  /** Called when the checkpoint cannot be brought forward. */
+  readonly onFailure?: ((error: unknown) => void) | undefined;
 }
 
 export class MetadataCopy {
@@ -31,10 +33,10 @@ export class MetadataCopy {
   /** While a new checkpoint takes the place of the old one, everything else waits. */
   #replacing: Promise<void> | undefined;
 
-  private constructor(log: LogFile, checkpoint: Checkpoint, logger: Logger) {
+  private constructor(log: LogFile, checkpoint: Checkpoint, options: MetadataCopyOptions) {
     this.#log = log;
     this.#checkpoint = checkpoint;
-    this.#feeder = new CheckpointFeeder(log, checkpoint, logger);
+    this.#feeder = new CheckpointFeeder(log, checkpoint, options.log, options.onFailure);
   }
 
   static async open(options: MetadataCopyOptions): Promise<MetadataCopy> {
@@ -57,7 +59,7 @@ export class MetadataCopy {
       checkpoint = Checkpoint.open(checkpointDirectory);
       await log.reset(0 as Sequence);
     }
-    return new MetadataCopy(log, checkpoint, options.log);
+    return new MetadataCopy(log, checkpoint, options);
   }
 
   get state(): LogState {

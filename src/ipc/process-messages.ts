@@ -36,7 +36,7 @@ export type WorkerToKeeper =
   | { readonly type: 'ready' }
   /** Still opening the disk, and getting on with it: the time to start counts from the last of these. */
   | { readonly type: 'progress' }
-  /** The worker cannot serve this disk, and starting it again would not help; it exits by itself. */
+  /** The worker cannot serve this disk, or cannot any longer; it exits by itself, and is started again slowly. */
   | { readonly type: 'unusable'; readonly reason: string; readonly exitCode: number };
 
 /** `fd`: the mounted /dev/fuse in the driver, inherited through stdio. The mount outlives the driver. */

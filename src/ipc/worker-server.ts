@@ -5,6 +5,7 @@ import { ChannelClosedError, FormatError } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { LogSeries } from '../base/log-series.ts';
 import { Poller, READABLE } from '../os/poller.ts';
 import type { FrameHeader } from './codec.ts';
 import { decodeRequest, encodeError, encodeReply } from './codec.ts';
@@ -29,6 +30,8 @@ export interface WorkerServerOptions {
   readonly epoch?: DriverEpoch;
   /** A newer driver than any before was admitted. */
   readonly onEpoch?: (epoch: DriverEpoch) => void;
+  /** A request was answered with this error. */
+  readonly onRefused?: (name: MessageName, error: unknown) => void;
   /** The last connection ended. */
   readonly onIdle?: () => void;
 }
@@ -38,11 +41,13 @@ export class WorkerServer {
   readonly #listener: number;
   readonly #poller: Poller;
   readonly #connections = new Set<Connection>();
+  readonly #series: LogSeries;
   #epoch: DriverEpoch;
   #closed = false;
 
   constructor(options: WorkerServerOptions) {
     this.#options = options;
+    this.#series = new LogSeries(options.log);
     this.#epoch = options.epoch ?? (0 as DriverEpoch);
     this.#listener = listenUnix(options.path);
     this.#poller = new Poller(this.#listener, () => this.#accept());
@@ -68,8 +73,10 @@ export class WorkerServer {
     for (;;) {
       const fd = acceptUnix(this.#listener);
       if (fd === undefined) return;
-      this.#connections.add(new Connection(fd, this.#options.handlers, this.#options.log, {
+      this.#connections.add(new Connection(fd, this.#options.handlers, {
         admit: (connection, epoch) => this.#admit(connection, epoch),
+        series: this.#series,
+        refused: this.#options.onRefused,
         onClose: (connection, cause) => this.#onClose(connection, cause),
       }));
     }
@@ -77,12 +84,14 @@ export class WorkerServer {
 
   #admit(admitted: Connection, epoch: DriverEpoch): void {
     if (epoch < this.#epoch) throw new WorkerError('staleEpoch', `driver epoch ${epoch} is over; the newest is ${this.#epoch}`);
-    if (epoch === this.#epoch) return;
-    this.#epoch = epoch;
-    this.#options.onEpoch?.(epoch);
+    if (epoch > this.#epoch) {
+      this.#epoch = epoch;
+      this.#options.onEpoch?.(epoch);
+    }
+    // Also one of the same driver: it gave that channel up, and what lies in it still must not be done after what comes now.
     for (const connection of [...this.#connections]) {
       if (connection === admitted || connection.epoch === undefined) continue;
-      this.#options.log.info({ epoch: connection.epoch, by: epoch }, 'an older driver is cut off');
+      this.#options.log.info({ epoch: connection.epoch, by: epoch }, 'an older channel is cut off');
       connection.close();
       this.#connections.delete(connection);
     }
@@ -99,13 +108,14 @@ export class WorkerServer {
 interface ConnectionHooks {
   /** Throws WorkerError when a driver of that epoch is not welcome. */
   readonly admit: (connection: Connection, epoch: DriverEpoch) => void;
+  readonly series: LogSeries;
+  readonly refused: ((name: MessageName, error: unknown) => void) | undefined;
   readonly onClose: (connection: Connection, cause: Error) => void;
 }
 
 class Connection {
   readonly #socket: FrameSocket;
   readonly #handlers: WorkerHandlers;
-  readonly #log: Logger;
   readonly #hooks: ConnectionHooks;
   /** Of the hello that was accepted. */
   epoch: DriverEpoch | undefined;
@@ -114,9 +124,8 @@ class Connection {
   /** Used for one request after the other. */
   #body = Buffer.alloc(0);
 
-  constructor(fd: number, handlers: WorkerHandlers, log: Logger, hooks: ConnectionHooks) {
+  constructor(fd: number, handlers: WorkerHandlers, hooks: ConnectionHooks) {
     this.#handlers = handlers;
-    this.#log = log;
     this.#hooks = hooks;
     this.#socket = new FrameSocket(fd, {
       about: 'the driver',
@@ -184,10 +193,11 @@ class Connection {
     if (error instanceof WorkerError) {
       refusal = error;
     } else {
-      this.#log.error({ err: error, request: header.name }, 'a request failed for no foreseen reason');
+      this.#hooks.series.say(header.name, 'error', { err: error, request: header.name }, 'a request failed for no foreseen reason');
       refusal = new WorkerError('internal', String(error));
     }
     this.#socket.send(encodeError(frameWriter, header, refusal));
+    this.#hooks.refused?.(header.name, error);
     this.#throttle();
     // A broken invariant ends the process: what it would do next cannot be trusted.
     if (error instanceof AssertionError) setImmediate(() => { throw error; });

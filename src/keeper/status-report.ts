@@ -1,11 +1,11 @@
 // Puts the status of a mount together from what the keeper sees itself and what the driver says.
 import type { DiskReport, DriverStatus, Health, MountState, ProcessReport, ProcessStateName, StatusReport } from '../control/api.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
-import type { ChildState } from './supervisor.ts';
+import type { ShownState } from './supervisor.ts';
 
 /** One supervised child, as the report needs it. */
 export interface ChildView {
-  readonly state: ChildState;
+  readonly shown: ShownState;
   readonly pid: number | undefined;
   readonly restarts: number;
 }
@@ -42,7 +42,7 @@ export function statusReport(input: StatusInput): StatusReport {
       childReport('driver', null, input.driver),
       ...input.workers.map((worker, id) => childReport('worker', id, worker)),
     ],
-    disks: description.disks.map((disk) => diskReport(disk, input.workers[disk.worker]?.state.kind ?? 'stopped', driverStatus)),
+    disks: description.disks.map((disk) => diskReport(disk, input.workers[disk.worker]?.shown.kind ?? 'stopped', driverStatus)),
     sharedDevices: sharedDevices(driverStatus),
   };
 }
@@ -67,11 +67,11 @@ function keeperState(state: MountState): ProcessStateName {
 }
 
 function childReport(role: 'driver' | 'worker', worker: number | null, child: ChildView): ProcessReport {
-  return { role, worker, pid: child.pid ?? null, state: child.state.kind, restarts: child.restarts, reason: reasonOf(child.state) };
+  return { role, worker, pid: child.pid ?? null, state: child.shown.kind, restarts: child.restarts, reason: reasonOf(child.shown) };
 }
 
-function reasonOf(state: ChildState): string | null {
-  return 'reason' in state ? state.reason : null;
+function reasonOf(state: ShownState): string | null {
+  return state.reason ?? null;
 }
 
 function diskReport(disk: VolumeDescription['disks'][number], state: ProcessStateName, driverStatus: DriverStatus | undefined): DiskReport {
@@ -95,10 +95,10 @@ function sharedDevices(driverStatus: DriverStatus | undefined): number[][] {
 
 function findProblems(input: StatusInput): string[] {
   const problems: string[] = [];
-  if (input.driver.state.kind !== 'ready') problems.push(`the driver is ${input.driver.state.kind}${because(input.driver.state)}: programs wait`);
+  if (input.driver.shown.kind !== 'ready') problems.push(`the driver is ${input.driver.shown.kind}${because(input.driver.shown)}: programs wait`);
   else if (input.driverStatus === undefined) problems.push('the driver does not answer: programs may wait');
   input.workers.forEach((worker, id) => {
-    if (worker.state.kind !== 'ready') problems.push(`worker ${id} is ${worker.state.kind}${because(worker.state)}: its disk ${input.description.disks[id]?.directory ?? '?'} is not in use`);
+    if (worker.shown.kind !== 'ready') problems.push(`worker ${id} is ${worker.shown.kind}${because(worker.shown)}: its disk ${input.description.disks[id]?.directory ?? '?'} is not in use`);
     else if (input.driverStatus?.disks.find((disk) => disk.worker === id)?.connected === false) problems.push(`worker ${id} is not connected to the driver`);
   });
   for (const disk of input.driverStatus?.disks ?? []) {
@@ -112,12 +112,12 @@ function findProblems(input: StatusInput): string[] {
   return problems;
 }
 
-function because(state: ChildState): string {
+function because(state: ShownState): string {
   const reason = reasonOf(state);
   return reason === null ? '' : ` (${reason})`;
 }
 
 function healthOf(input: StatusInput, problems: readonly string[]): Health {
-  if (input.driver.state.kind !== 'ready' || input.driverStatus === undefined) return 'stalled';
+  if (input.driver.shown.kind !== 'ready' || input.driverStatus === undefined) return 'stalled';
   return problems.length === 0 ? 'good' : 'degraded';
 }

@@ -1,9 +1,14 @@
 // Keeps one forked child alive: starts it, waits until it is ready, starts it again with back-off when it dies, ends it.
 //
 //   stopped ─start─► starting ─'ready'─► ready ─exit─► restarting ─delay─► starting …
-//                       │ 'unusable', or dead at the very first start: unusable, and untilReady() rejects
+//                       │ dead at the very first start: unusable, and untilReady() rejects
+//   starting, ready ─'unusable'─► leaving ─exit─► unusable ─delay─► starting …
+//   starting, ready ─replace()─► leaving ─exit─► restarting
 //   ready ─succeed()─► replacing ─exit─► starting
 //   any ─stop()/expectEnd()─► stopping ─exit─► stopped
+//
+// A process that waits for a disk that hangs does not even end when it is killed: no second one is started beside it,
+// and nobody waits for it for ever.
 import type { ChildProcess } from 'node:child_process';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
@@ -17,9 +22,16 @@ export type ChildState =
   | { readonly kind: 'starting'; readonly child: ChildProcess }
   | { readonly kind: 'ready'; readonly child: ChildProcess }
   | { readonly kind: 'replacing'; readonly child: ChildProcess; readonly timer: NodeJS.Timeout }
+  /** Going, by itself or killed; `next` is what follows its end. */
+  | { readonly kind: 'leaving'; readonly child: ChildProcess; readonly timer: NodeJS.Timeout | undefined; readonly reason: string; readonly next: 'restarting' | 'unusable' }
   | { readonly kind: 'restarting'; readonly timer: NodeJS.Timeout; readonly reason: string }
   | { readonly kind: 'unusable'; readonly timer: NodeJS.Timeout | undefined; readonly reason: string }
   | { readonly kind: 'stopping'; readonly child: ChildProcess; readonly timer: NodeJS.Timeout };
+
+export interface ShownState {
+  readonly kind: ChildState['kind'];
+  readonly reason?: string;
+}
 
 /** How a child ended: its exit code, or the signal that ended it. */
 export interface ChildEnd {
@@ -71,6 +83,8 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
   #deaths: number[] = [];
   /** Starts in a row that did not get ready. */
   #failedStarts = 0;
+  /** Times in a row that it could not be used, and the last of them. */
+  #unusable = { count: 0, atMs: -Infinity };
   /** Why it could not be used, until it can. */
   #lastReason: string | undefined;
   readonly #ready = deferred<void>();
@@ -88,6 +102,12 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
 
   get state(): ChildState {
     return this.#state;
+  }
+  /** As people should see it: while it is tried again, what could not be used last time counts as such. */
+  get shown(): ShownState {
+    const { kind } = this.#state;
+    const trying = kind === 'starting' || (kind === 'leaving' && this.#state.next === 'unusable');
+    return trying && this.#lastReason !== undefined ? { kind: 'unusable', reason: this.#lastReason } : this.#state;
   }
   get pid(): number | undefined {
     return 'child' in this.#state ? this.#state.child.pid : undefined;
@@ -177,12 +197,13 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     switch (state.kind) {
       case 'starting':
       case 'replacing':
+      case 'leaving':
       case 'ready': {
         clearTimeout(this.#startTimer);
-        if (state.kind === 'replacing') clearTimeout(state.timer);
+        if (state.kind === 'replacing' || state.kind === 'leaving') clearTimeout(state.timer);
         const timer = setTimeout(() => {
           this.#log.error({ child: this.name, pid: state.child.pid, afterMs: this.#options.stopMs }, 'child does not end; killing it');
-          state.child.kill('SIGKILL');
+          this.#killForGood(state.child);
         }, this.#options.stopMs);
         this.#change({ kind: 'stopping', child: state.child, timer });
         return this.#ended.promise;
@@ -207,16 +228,26 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
 
   /** Ends a child that hangs; it is started again like any other that dies. */
   replace(reason: string): void {
-    if (this.#state.kind !== 'ready') return;
-    this.#log.error({ child: this.name, childPid: this.#state.child.pid, reason }, 'killing a child, so that it is started again');
-    this.#state.child.kill('SIGKILL');
+    if (this.#state.kind !== 'ready' && this.#state.kind !== 'starting') return;
+    const { child } = this.#state;
+    clearTimeout(this.#startTimer);
+    this.#log.error({ child: this.name, childPid: child.pid, reason }, 'killing a child, so that it is started again');
+    const timer = setTimeout(() => this.#log.error({ child: this.name, childPid: child.pid, reason }, 'the child was killed and does not end: it waits for a disk; another one is started when it has ended'), LIMITS.killMs);
+    this.#change({ kind: 'leaving', child, timer, reason, next: 'restarting' });
+    child.kill('SIGKILL');
   }
 
   /** Ends the child now, for good. */
   kill(): Promise<ChildEnd> {
     const ended = this.expectEnd();
-    if ('child' in this.#state) this.#state.child.kill('SIGKILL');
+    if (this.#state.kind === 'stopping') this.#killForGood(this.#state.child);
     return ended;
+  }
+
+  #killForGood(child: ChildProcess): void {
+    child.kill('SIGKILL');
+    const { resolve } = this.#ended;
+    setTimeout(() => resolve({ code: null, signal: null }), LIMITS.killMs).unref();
   }
 
   #receive(child: ChildProcess, message: Out | UnusableMessage): void {
@@ -248,17 +279,20 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     const isNews = message.reason !== this.#lastReason;
     this.#lastReason = message.reason;
     this.#log[isNews ? 'error' : 'debug']({ child: this.name, reason: message.reason, exitCode: message.exitCode }, 'child cannot be used');
-    const timer = this.#everReady ? this.#tryLater() : undefined;
-    this.#change({ kind: 'unusable', timer, reason: message.reason });
+    const timer = setTimeout(() => child.kill('SIGKILL'), LIMITS.restartDelayMaxMs / 2);
+    this.#change({ kind: 'leaving', child, timer, reason: message.reason, next: 'unusable' });
     const error = new UserError(message.reason, message.exitCode as ExitCode);
     this.#ready.reject(error);
     this.#successor?.reject(error);
     this.#successor = undefined;
-    setTimeout(() => child.kill('SIGKILL'), LIMITS.restartDelayMaxMs / 2).unref();
   }
 
+  /** Slower each time: a disk may come back after a second, and after a month. */
   #tryLater(): NodeJS.Timeout {
-    return setTimeout(() => this.start(), LIMITS.restartDelayMaxMs);
+    const now = performance.now();
+    const count = now - this.#unusable.atMs > QUIET_MS ? 0 : this.#unusable.count + 1;
+    this.#unusable = { count, atMs: now };
+    return setTimeout(() => this.start(), Math.min(LIMITS.diskRetryMaxMs, LIMITS.diskRetryMinMs * 2 ** Math.min(count, 16)));
   }
 
   #exited(child: ChildProcess, end: ChildEnd): void {
@@ -281,7 +315,14 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
       this.#change({ kind: 'stopped' });
       return;
     }
-    this.#died(child, this.#state.kind === 'ready', end);
+    if (this.#state.kind === 'leaving') {
+      clearTimeout(this.#state.timer);
+      if (this.#state.next === 'unusable') {
+        this.#change({ kind: 'unusable', timer: this.#everReady ? this.#tryLater() : undefined, reason: this.#state.reason });
+        return;
+      }
+    }
+    this.#died(child, this.#state.kind !== 'starting', end);
   }
 
   #died(child: ChildProcess, wasReady: boolean, end: ChildEnd): void {

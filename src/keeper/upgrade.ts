@@ -30,7 +30,7 @@ export async function upgrade(crew: Crew, modules: ChildModules, log: Logger): P
 /** Never two disks away at a time: the next worker waits until the driver has its channel to the one before. */
 async function replaceChildren(crew: Crew): Promise<void> {
   for (const [id, worker] of crew.workers.entries()) {
-    if (worker.state.kind === 'unusable') continue;
+    if (worker.state.kind === 'unusable' || worker.state.kind === 'leaving') continue;
     await worker.succeed({ type: 'stop' });
     await connected(crew, id);
   }

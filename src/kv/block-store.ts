@@ -3,6 +3,7 @@ import type { BlockId } from '../base/ids.ts';
 import { blockKey, formatBlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { LogSeries } from '../base/log-series.ts';
 import type { BlockPieces, BlockPut } from '../ipc/messages.ts';
 import { inspectBlock } from './block-inspect.ts';
 import type { CopyReport } from './block-inspect.ts';
@@ -54,6 +55,7 @@ export class ReplicatedBlockStore {
   readonly #pool: WorkerPool;
   readonly #policy: ReplicationPolicy;
   readonly #logger: Logger;
+  readonly #series: LogSeries;
   readonly #onDegraded: DegradedHook | undefined;
   readonly isNeeded: (id: BlockId) => boolean;
   readonly #barriers: readonly SyncBarrier[];
@@ -67,6 +69,7 @@ export class ReplicatedBlockStore {
     this.#pool = pool;
     this.#policy = options.policy;
     this.#logger = options.logger;
+    this.#series = new LogSeries(options.logger);
     this.#onDegraded = options.onDegraded;
     this.isNeeded = options.isNeeded ?? (() => true);
     this.#barriers = pool.links.map((link) => new SyncBarrier(link, { copies: options.policy.copies, excused: options.isMember?.(link) === false }));
@@ -188,7 +191,7 @@ export class ReplicatedBlockStore {
       this.#logger[copy.state === 'missing' ? 'debug' : 'warn']({ block: formatBlockId(copy.id), worker }, `a ${copy.state} copy was replaced by a good one`);
       return true;
     } catch (error) {
-      this.#logger.error({ err: error, block: formatBlockId(copy.id), worker }, `a ${copy.state} copy could not be replaced`);
+      this.#series.say(`unrepaired ${worker}`, 'error', { err: error, block: formatBlockId(copy.id), worker }, `a ${copy.state} copy could not be replaced`);
       return false;
     } finally {
       this.#repairs.delete(key);
@@ -214,7 +217,8 @@ export class ReplicatedBlockStore {
 
   #reportDamage(copy: BadCopy): void {
     this.counters.damagedCopies++;
-    this.#logger.error({ err: copy.cause, block: formatBlockId(copy.id), worker: this.#pool.link(copy.index).worker }, 'a copy of a block is damaged; another one was read');
+    const { worker } = this.#pool.link(copy.index);
+    this.#series.say(`damaged ${worker}`, 'error', { err: copy.cause, block: formatBlockId(copy.id), worker }, 'a copy of a block is damaged, or cannot be read; another one was read');
   }
 
   #degrade(degradation: Parameters<DegradedHook>[0]): void | Promise<void> {

@@ -73,7 +73,7 @@ export class BlockWrite implements CopyOwner {
     while (this.#stored.length + this.#busy < policy.copies && this.#candidates.length > 0) {
       const index = this.#candidates.shift()!;
       const link = pool.link(index);
-      if (!link.isReady && link.patienceMs(LIMITS.workerSwitchMs) === 0) {
+      if (!link.isReady && (link.isStalled || link.patienceMs(LIMITS.workerSwitchMs) === 0)) {
         this.#strayed = true;
         this.#absent.push(index);
       } else {

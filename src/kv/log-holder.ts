@@ -172,7 +172,7 @@ export class LogHolder {
   }
 
   #leave(phase: Exclude<HolderPhase, 'streaming'>): void {
-    if (this.#phase === 'streaming' && !this.#failing) this.#downSinceMs = performance.now();
+    if (this.#phase === 'streaming' && !this.#failing) this.#downSinceMs = performance.now() - Math.min(this.link.absentMs, Number.MAX_SAFE_INTEGER);
     this.#phase = phase;
     this.#context.changed();
   }

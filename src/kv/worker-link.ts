@@ -1,6 +1,9 @@
 // Keeps a channel to one worker alive, whatever happens to the worker: connects, says hello, connects again, and
 // sends again what was in flight.
 //
+// A worker that stands still (stopped, or held up by a disk that hangs) is as good as absent: its channel is given up, so
+// that nothing that was sent on it is in use any more, and it is back when it answers a new one.
+//
 // Every request of ipc/messages.ts is idempotent, so sending one again is safe as long as the order is kept: what was
 // in flight goes before what waited. A request may wait for an absent worker until its own deadline, counted
 // from the moment it was made; a request that kills its worker each time therefore ends too.
@@ -8,6 +11,7 @@ import { ChannelClosedError, TimeoutError } from '../base/errors.ts';
 import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { LogSeries } from '../base/log-series.ts';
 import { WorkerError } from '../ipc/messages.ts';
 import type { MessageName, ReplyOf, RequestOf } from '../ipc/messages.ts';
 import type { ConnectWorker, WorkerClient } from './worker-client.ts';
@@ -60,6 +64,10 @@ interface Pending {
   client: WorkerClient | undefined;
 }
 
+/** Requests of which an unanswered one is better put to another disk. */
+const ELSEWHERE: ReadonlySet<MessageName> = new Set<MessageName>(['putBlocks', 'getBlock']);
+/** A worker that ends so soon after its disk failed ends because of that. */
+const DISK_FAILED_MS = 10_000;
 const SLOW: ReadonlySet<MessageName> = new Set<MessageName>(['verifyBlocks', 'syncBlocks', 'appendLog', 'beginCheckpoint', 'loadCheckpoint', 'commitCheckpoint']);
 
 export class WorkerLink {
@@ -81,6 +89,14 @@ export class WorkerLink {
   #reconnectTimer: NodeJS.Timeout | undefined;
   #expiryTimer: NodeJS.Timeout | undefined;
   #expiryMs = Infinity;
+  /** Something came from the worker since the last tick; and ticks in which it owed an answer and nothing came. */
+  #heard = false;
+  #silentTicks = 0;
+  /** Why the last channel was lost, where that says more than its end. */
+  #trouble: 'none' | 'stalled' | 'diskFailed' = 'none';
+  #saidHung = false;
+  #diskFailedMs = -Infinity;
+  readonly #series: LogSeries;
 
   /** `awayMs`: for how long the worker is known to have been away. */
   constructor(parts: { worker: WorkerId; disk: Uuid; volume: Uuid; epoch: DriverEpoch; connect: ConnectWorker; logger: Logger; awayMs?: number | undefined }) {
@@ -91,6 +107,7 @@ export class WorkerLink {
     this.#epoch = parts.epoch;
     this.#connect = parts.connect;
     this.#logger = parts.logger;
+    this.#series = new LogSeries(parts.logger);
   }
 
   get state(): LinkState {
@@ -125,9 +142,40 @@ export class WorkerLink {
     return this.#lastAbsenceMs;
   }
 
-  /** What is left of `boundMs` for a worker that has been absent for a while already: for RequestOptions.absenceMs. */
+  /** The worker stood still when it was heard last: it may be back in a moment, or never. */
+  get isStalled(): boolean {
+    return this.#trouble === 'stalled';
+  }
+
+  /**
+   * What is left of `boundMs` for a worker that has been absent for a while already: for RequestOptions.absenceMs.
+   * Nothing when its disk has failed; and one that stalls is not in the middle of a quick restart.
+   */
   patienceMs(boundMs: number): number {
-    return this.#state.kind === 'ready' ? boundMs : Math.max(0, boundMs - this.absentMs);
+    if (this.#state.kind === 'ready') return boundMs;
+    if (this.#trouble === 'diskFailed') return 0;
+    const patienceMs = this.#trouble === 'stalled' && boundMs <= LIMITS.workerDegradeMs ? Math.min(boundMs, LIMITS.stallDegradeMs) : boundMs;
+    return Math.max(0, patienceMs - this.absentMs);
+  }
+
+  /** Called every LIMITS.stallTickMs. */
+  tick(): void {
+    if (this.#state.kind !== 'ready') return;
+    if (this.#heard || this.#inFlight.size === 0) this.#silentTicks = 0;
+    else this.#silentTicks++;
+    this.#heard = false;
+    const { client } = this.#state;
+    if (this.#silentTicks === LIMITS.stallTicksPing) {
+      // It may wait for its disk on another thread, and be well.
+      client.request('statistics', {}, { timeoutMs: LIMITS.workerTimeoutMs }).then(() => this.#hear(client), () => this.#hear(client));
+    } else if (this.#silentTicks >= LIMITS.stallTicksMax) {
+      const silentMs = this.#silentTicks * LIMITS.stallTickMs;
+      this.#drop(client, new TimeoutError(`worker ${this.worker} stands still`, silentMs), { trouble: 'stalled', sinceMs: performance.now() - silentMs });
+    }
+  }
+
+  #hear(client: WorkerClient): void {
+    if (this.#state.kind === 'ready' && this.#state.client === client) this.#heard = true;
   }
 
   listen(listener: WorkerLinkListener): void {
@@ -193,6 +241,7 @@ export class WorkerLink {
     client.request(pending.name, pending.request, pending).then(
       (reply) => {
         if (pending.client !== client) return;
+        this.#heard = true;
         this.#inFlight.delete(pending);
         pending.resolve(reply as never);
         if (this.#queue.length > 0) this.#drain(client);
@@ -210,8 +259,10 @@ export class WorkerLink {
       for (const listener of this.#listeners) listener.hung?.(this, error);
       return this.#drop(client, error);
     }
+    this.#heard = true;
     this.#inFlight.delete(pending);
     pending.client = undefined;
+    if (error instanceof WorkerError && (error.code === 'diskFailure' || error.code === 'readOnly')) this.#diskFailedMs = performance.now();
     pending.reject(error);
     if (error instanceof WorkerError && error.code === 'staleEpoch') return this.#refuse(error);
     this.#drain(client);
@@ -225,17 +276,29 @@ export class WorkerLink {
   }
 
   /** The channel is no more: what was sent on it waits again, before what waited. */
-  #drop(client: WorkerClient, cause: Error): void {
+  #drop(client: WorkerClient, cause: Error, why?: { readonly trouble: 'stalled'; readonly sinceMs: number }): void {
     if (this.#state.kind !== 'ready' || this.#state.client !== client) return;
-    this.#state = { kind: 'absent', sinceMs: performance.now(), cause };
+    const now = performance.now();
+    this.#trouble = why?.trouble ?? (now - this.#diskFailedMs < DISK_FAILED_MS ? 'diskFailed' : 'none');
+    this.#state = { kind: 'absent', sinceMs: why?.sinceMs ?? now, cause };
+    this.#silentTicks = 0;
+    this.#saidHung = false;
     this.#queue = [...this.#inFlight, ...this.#queue];
     this.#inFlight.clear();
     for (const pending of this.#queue) pending.client = undefined;
     client.close();
-    this.#logger.warn({ worker: this.worker, cause: cause.message, waiting: this.#queue.length }, 'lost the channel to a worker');
+    this.#series.say('lost', 'warn', { worker: this.worker, cause: cause.message, waiting: this.#queue.length }, 'lost the channel to a worker');
     for (const listener of this.#listeners) listener.absent?.(this, cause);
+    if (this.#trouble !== 'none') this.#sendElsewhere();
     this.#expire();
     this.#openLater();
+  }
+
+  /** What another disk may do as well does not wait. */
+  #sendElsewhere(): void {
+    const elsewhere = this.#queue.filter(({ name }) => ELSEWHERE.has(name));
+    this.#queue = this.#queue.filter(({ name }) => !ELSEWHERE.has(name));
+    for (const pending of elsewhere) pending.reject(this.#absentError(pending, undefined));
   }
 
   async #open(): Promise<void> {
@@ -253,9 +316,17 @@ export class WorkerLink {
     } catch (error) {
       client?.close();
       if (this.#isClosed()) return;
+      if (client !== undefined && error instanceof TimeoutError) this.#silentHello(error);
       if (error instanceof WorkerError && (error.code === 'staleEpoch' || error.code === 'foreignVolume')) this.#refuse(error);
       else this.#unreachable(error as Error);
     }
+  }
+
+  /** It listens and does not answer: where it stalled before, it will not do so by itself. */
+  #silentHello(error: TimeoutError): void {
+    if (this.#trouble !== 'stalled' || this.#saidHung) return;
+    this.#saidHung = true;
+    for (const listener of this.#listeners) listener.hung?.(this, error);
   }
 
   #isClosed(): boolean {
@@ -266,6 +337,8 @@ export class WorkerLink {
     this.#lastAbsenceMs = this.absentMs;
     this.#state = { kind: 'ready', client };
     this.#hello = hello;
+    this.#trouble = 'none';
+    this.#heard = true;
     this.#attempts = 0;
     clearTimeout(this.#expiryTimer);
     this.#expiryMs = Infinity;

@@ -33,6 +33,7 @@ export class WorkerPool {
   readonly #devices: (number | undefined)[];
   #placement: Placement;
   readonly #waiters = new Set<Waiter>();
+  #ticker: NodeJS.Timeout | undefined;
 
   constructor(parts: { volume: Uuid; epoch: DriverEpoch; disks: readonly PoolDisk[]; logger: Logger }) {
     assert(parts.disks.length > 0, 'a pool has at least one disk');
@@ -50,9 +51,13 @@ export class WorkerPool {
 
   start(): void {
     for (const link of this.links) link.start();
+    this.#ticker = setInterval(() => {
+      for (const link of this.links) link.tick();
+    }, LIMITS.stallTickMs).unref();
   }
 
   close(): void {
+    clearInterval(this.#ticker);
     for (const link of this.links) link.close();
     for (const waiter of [...this.#waiters]) this.#release(waiter);
   }

@@ -5,7 +5,9 @@ import { EXIT, FormatError, UserError } from '../base/errors.ts';
 import { createLogger } from '../base/log.ts';
 import type { Logger } from '../base/log.ts';
 import { Disk } from '../disk/disk.ts';
+import { DiskHealth, openFailure } from '../disk/disk-health.ts';
 import type { KeeperToWorker, WorkerToKeeper } from '../ipc/process-messages.ts';
+import type { MessageName } from '../ipc/messages.ts';
 import { WorkerServer } from '../ipc/worker-server.ts';
 import { diskHandlers } from './service.ts';
 
@@ -13,6 +15,9 @@ import { diskHandlers } from './service.ts';
 const ORPHAN_MS = 5_000;
 /** Without a start message nobody needs this process. */
 const START_MS = 30_000;
+
+/** Requests that read the disk; all others write it. */
+const READS: ReadonlySet<MessageName> = new Set(['hello', 'getBlock', 'hasBlocks', 'listBlocks', 'verifyBlocks', 'readLog', 'readCheckpoint', 'statistics']);
 
 type Start = Extract<KeeperToWorker, { type: 'start' }>;
 const messageSchema = z.discriminatedUnion('type', [
@@ -28,6 +33,7 @@ class Worker {
   readonly #log: Logger;
   readonly #start: Start;
   #disk: Disk | undefined;
+  #health: DiskHealth | undefined;
   #server: WorkerServer | undefined;
   #state: 'opening' | 'serving' | 'orphaned' | 'stopping' = 'opening';
   #stopWanted = false;
@@ -40,13 +46,15 @@ class Worker {
   async open(): Promise<void> {
     const { directory, volume, worker, disk, socket } = this.#start;
     try {
-      this.#disk = await Disk.open({ directory, log: this.#log, expect: { volume, worker, disk }, onProgress: () => void tell({ type: 'progress' }) });
+      this.#disk = await Disk.open({ directory, log: this.#log, expect: { volume, worker, disk }, onFailure: (error) => this.#health?.failed('write', error), onProgress: () => void tell({ type: 'progress' }) });
+      this.#health = new DiskHealth({ directory, log: this.#log, onFailed: (reason) => void this.#diskFailed(reason) });
       this.#server = new WorkerServer({
         path: socket,
         handlers: diskHandlers(this.#disk, this.#log),
         log: this.#log,
         epoch: this.#disk.epoch,
         onEpoch: (epoch) => this.#disk?.raiseEpoch(epoch),
+        onRefused: (name, error) => this.#health?.failed(READS.has(name) ? 'read' : 'write', error),
         onIdle: () => {
           if (this.#state === 'orphaned') this.stop('the keeper and the driver are gone');
         },
@@ -70,6 +78,7 @@ class Worker {
     this.#state = 'stopping';
     this.#log.info({ reason }, 'ending');
     this.#server?.close();
+    this.#health?.close();
     this.#disk!.close().then(
       () => process.exit(EXIT.ok),
       (error: unknown) => {
@@ -95,10 +104,23 @@ class Worker {
 
   /** Tells the keeper when another start would meet the same. */
   async #fail(error: Error): Promise<void> {
-    this.#log.error({ err: error, directory: this.#start.directory }, 'the disk cannot be served');
-    const exitCode = error instanceof UserError ? error.exitCode : error instanceof FormatError ? EXIT.damaged : undefined;
-    if (exitCode !== undefined) await tell({ type: 'unusable', reason: error.message, exitCode });
+    const { directory } = this.#start;
+    const failure = error instanceof UserError ? undefined : openFailure(directory, error);
+    const exitCode = error instanceof UserError ? error.exitCode : error instanceof FormatError || failure !== undefined ? EXIT.damaged : undefined;
+    // The keeper says it, once for each reason: a disk that failed is tried again and again.
+    this.#log[exitCode === undefined ? 'error' : 'debug']({ err: error, directory }, 'the disk cannot be served');
+    if (exitCode !== undefined) await tell({ type: 'unusable', reason: failure ?? error.message, exitCode });
     process.exit(exitCode ?? EXIT.failure);
+  }
+
+  /** Nothing is flushed: it would fail, or hang. Only a new process gets rid of a file system that is dead. */
+  async #diskFailed(reason: string): Promise<void> {
+    if (this.#state === 'stopping') return;
+    this.#state = 'stopping';
+    this.#log.debug({ reason }, 'the disk has failed: ending');
+    this.#server?.close();
+    await tell({ type: 'unusable', reason, exitCode: EXIT.damaged });
+    process.exit(EXIT.damaged);
   }
 }
 

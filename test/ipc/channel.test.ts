@@ -231,13 +231,20 @@ test('an older driver is refused, and cut off when a newer one comes', async () 
   await expect(connect(3)).rejects.toMatchObject({ code: 'staleEpoch' });
   const old = await connect(5);
   const gone = new Promise((resolve) => old.onClose(resolve));
-  const sibling = await connect(5);
   expect(await old.request('statistics', {})).toEqual(STATISTICS);
   const young = await connect(6);
   await gone;
-  expect(sibling.isOpen).toBe(false);
   expect(await young.request('statistics', {})).toEqual(STATISTICS);
   await expect(connect(5)).rejects.toMatchObject({ code: 'staleEpoch' });
+});
+
+test('the latest channel of a driver is the only one: what still lies in an earlier one is not done', async () => {
+  serve({ statistics: () => STATISTICS });
+  const former = await connect(5);
+  const gone = new Promise((resolve) => former.onClose(resolve));
+  const latest = await connect(5);
+  await gone;
+  expect(await latest.request('statistics', {})).toEqual(STATISTICS);
 });
 
 test('a driver that the hello handler refuses does not cut off the one that is there', async () => {

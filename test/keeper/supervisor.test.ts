@@ -80,13 +80,37 @@ describe('a supervised child', () => {
     expect(children).toHaveLength(1);
   });
 
-  it('that becomes unusable later is tried again slowly', async () => {
+  it('that becomes unusable later is tried again for ever, slower each time', async () => {
     readySupervisor();
-    last().exit(1);
-    delayOfRestart();
-    last().emit('message', { type: 'unusable', reason: 'the disk is gone', exitCode: 3 });
-    last().exit(3);
-    expect(delayOfRestart()).toBe(LIMITS.restartDelayMaxMs);
+    for (const delayMs of [1, 2, 4, 8, 15, 15].map((seconds) => seconds * 1000)) {
+      last().emit('message', { type: 'unusable', reason: 'the disk is gone', exitCode: 3 });
+      last().exit(3);
+      expect(delayOfRestart()).toBe(delayMs);
+    }
+    expect(LIMITS.diskRetryMaxMs).toBe(15_000);
+  });
+
+  it('that cannot be killed gets no second one beside it, and is not waited for when all ends', async () => {
+    const watched = readySupervisor();
+    const stuck = last();
+    stuck.kill = (signal) => stuck.signals.push(signal) > 0;
+    watched.replace('it hangs');
+    await vi.advanceTimersByTimeAsync(10 * 60_000);
+    expect(children).toHaveLength(1);
+    expect(watched.state).toMatchObject({ kind: 'leaving', reason: 'it hangs' });
+    const ended = watched.kill();
+    await vi.advanceTimersByTimeAsync(LIMITS.killMs);
+    expect(await ended).toEqual({ code: null, signal: null });
+  });
+
+  it('that was killed because it hung is started again when it has ended', () => {
+    const watched = readySupervisor();
+    const stuck = last();
+    stuck.kill = () => true;
+    watched.replace('it hangs');
+    stuck.exit(null, 'SIGKILL');
+    expect(delayOfRestart()).toBe(LIMITS.restartDelayMinMs);
+    expect(watched.state.kind).toBe('starting');
   });
 
   it('is killed and started again when it does not get ready', async () => {

@@ -79,8 +79,8 @@ describeOnMount('a disk that is taken away', { faults: true }, (mount) => {
     await writeFileSynced(mount(), 'before', before);
     for (let number = 0; number < 20; number++) await writeFileSynced(mount(), `doomed${number}`, randomBytes(300 * KiB));
     await untilWhole(mount());
-    await rename(disk, `${disk}.away`);
     const worker = (await mount().status()).processes.find((entry) => entry.worker === 1)!;
+    await rename(disk, `${disk}.away`);
     process.kill(worker.pid!, 'SIGKILL');
     await until('the worker is gone', async () => (await mount().status()).disks[1]!.state !== 'ready');
     const during = randomBytes(6 * MiB);

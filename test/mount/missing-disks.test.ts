@@ -9,8 +9,9 @@ import { until } from '../support/programs.ts';
 
 /** As if it were unplugged. While mounted, its worker is killed, since an open directory can be moved. */
 async function takeDisk(mount: TestMount, index: number): Promise<void> {
+  const pid = mount.isMounted() ? (await mount.status()).processes.find(({ worker }) => worker === index)!.pid : null;
   renameSync(mount.disks[index]!, `${mount.disks[index]}.away`);
-  if (mount.isMounted()) process.kill((await mount.status()).processes.find(({ worker }) => worker === index)!.pid!, 'SIGKILL');
+  if (pid !== null) process.kill(pid, 'SIGKILL');
 }
 
 function bringDisk(mount: TestMount, index: number): void {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe } from 'vitest';
 import type { DriverKind, StatusReport } from '../../src/control/api.ts';
 import { findMount } from '../../src/kernel/mount-table.ts';
+import { LoopDisk } from './loop-disk.ts';
 import { delay, mustRun, processesWith, run, until } from './programs.ts';
 import type { RunOptions, RunResult } from './programs.ts';
 
@@ -24,6 +25,8 @@ export interface TestMountOptions {
   readonly disks?: number;
   /** Default 2. */
   readonly copies?: number;
+  /** Disks are ext4 file systems of their own, of so many bytes. */
+  readonly loopBytes?: number;
   /** As mount -o. */
   readonly mountOptions?: string;
   /** As mount --driver. */
@@ -66,6 +69,8 @@ export class TestMount {
   readonly mountpoint: string;
   readonly disks: readonly string[];
   readonly env: NodeJS.ProcessEnv;
+  /** By worker, with the option loopBytes. */
+  readonly loops: LoopDisk[] = [];
   readonly #marker: string;
   /** In memory, as in real life; a mount that was killed leaves its journal there. */
   readonly #journals = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'sdfs-test-'));
@@ -88,6 +93,7 @@ export class TestMount {
     await chmod(root, 0o755);
     const mount = new TestMount(root, options);
     for (const directory of [mount.mountpoint, ...mount.disks]) mkdirSync(directory);
+    if (options.loopBytes !== undefined) for (const disk of mount.disks) mount.loops.push(await LoopDisk.create(`${disk}.image`, disk, options.loopBytes));
     if (options.init !== false) await mount.mustSdfs('init', ...mount.disks.flatMap((disk) => ['--disk', disk]), '--copies', String(options.copies ?? 2), mount.volume);
     return mount;
   }
@@ -197,6 +203,7 @@ export class TestMount {
   async destroy({ faults = false }: { readonly faults?: boolean } = {}): Promise<void> {
     const problems = await this.takeAway();
     if (!faults) problems.push(...(await this.errorsInLog()).slice(0, 10));
+    for (const loop of this.loops) await loop.remove().catch((error: unknown) => problems.push(String(error)));
     for (const directory of [this.root, this.#journals]) await rm(directory, { recursive: true, force: true }).catch((error: unknown) => problems.push(String(error)));
     if (problems.length > 0) throw new Error(`the mount did not end well:\n${problems.join('\n')}`);
   }

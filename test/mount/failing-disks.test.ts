@@ -1,0 +1,108 @@
+// Disks that fail while they are in use: errors on every write, read-only, unmounted, hanging; and processes that hang.
+import { createHash, randomBytes } from 'node:crypto';
+import { open, readFile } from 'node:fs/promises';
+import { expect, it } from 'vitest';
+import type { StatusReport } from '../../src/control/api.ts';
+import { describeOnMount } from '../support/mount.ts';
+import type { TestMount } from '../support/mount.ts';
+import { hasProgram, until } from '../support/programs.ts';
+
+const MiB = 1024 * 1024;
+const missing = ['mkfs.ext4', 'xfs_io', 'fsfreeze', 'losetup'].find((name) => !hasProgram(name));
+const LOOPS = { loopBytes: 512 * MiB, faults: true, missing: missing && `no ${missing}` };
+
+const sha = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+const written = new Map<string, string>();
+
+/** Some files, each synced; resolves with the longest that one took, in ms. */
+async function writeSome(mount: TestMount, prefix: string, count = 8): Promise<number> {
+  let longestMs = 0;
+  for (let index = 0; index < count; index++) {
+    const started = performance.now();
+    const bytes = randomBytes(index % 2 === 0 ? 300_000 : 3_000);
+    const file = await open(mount.path(`${prefix}${index}`), 'w');
+    await file.writeFile(bytes);
+    await file.sync();
+    await file.close();
+    written.set(`${mount.root} ${prefix}${index}`, sha(bytes));
+    longestMs = Math.max(longestMs, performance.now() - started);
+  }
+  return longestMs;
+}
+
+async function checkAll(mount: TestMount): Promise<void> {
+  for (const [key, wanted] of written) {
+    const [root, name] = key.split(' ') as [string, string];
+    if (root === mount.root) expect(sha(await readFile(mount.path(name))), name).toBe(wanted);
+  }
+}
+
+async function untilState(mount: TestMount, worker: number, states: readonly string[]): Promise<StatusReport> {
+  let status = await mount.status();
+  await until(`worker ${worker} is ${states.join(' or ')}`, async () => {
+    status = await mount.status();
+    return states.includes(status.disks[worker]!.state);
+  }, 40_000);
+  return status;
+}
+
+function untilWhole(mount: TestMount): Promise<void> {
+  return until('all copies are whole', async () => {
+    const { upkeep, disks } = await mount.status();
+    return upkeep !== null && upkeep.reconcile.state === 'idle' && upkeep.reconcile.incompleteDisks.length === 0 && upkeep.reconcile.endangeredBlocks === 0 && disks.every(({ state, member }) => state === 'ready' && member === true);
+  }, 60_000);
+}
+
+describeOnMount('a disk of three that fails in use', { ...LOOPS, disks: 3 }, (mount) => {
+  const faults: readonly [string, RegExp, (mount: TestMount) => Promise<void>][] = [
+    ['with EIO for everything', /EIO/, (each) => each.loops[1]!.fail()],
+    ['by turning read-only', /EROFS/, (each) => each.loops[1]!.turnReadOnly()],
+    ['by being unmounted', /unmounted/, (each) => each.loops[1]!.detach()],
+  ];
+  it.each(faults)('%s is given up, said, and used again when it is back', { timeout: 180_000 }, async (name, reason, fault) => {
+    const label = name.replaceAll(' ', '-');
+    await writeSome(mount(), `before-${label}-`);
+    await fault(mount());
+    await writeSome(mount(), `during-${label}-`);
+    const { problems, health } = await untilState(mount(), 1, ['unusable']);
+    expect(health).toBe('degraded');
+    expect(problems.join('\n')).toMatch(reason);
+    expect(problems.join('\n')).toContain(mount().disks[1]);
+    await checkAll(mount());
+    await mount().loops[1]!.comeBack();
+    await untilState(mount(), 1, ['ready']);
+    await untilWhole(mount());
+    await checkAll(mount());
+  });
+
+  it('leaves few lines in the log', async () => {
+    expect((await mount().errorsInLog()).length).toBeLessThan(60);
+  });
+});
+
+describeOnMount('a disk of three that hangs', { ...LOOPS, disks: 3 }, (mount) => {
+  it('is worked around, and goes on when it answers again', { timeout: 120_000 }, async () => {
+    await writeSome(mount(), 'before-', 20);
+    await mount().loops[0]!.freeze();
+    await writeSome(mount(), 'during-', 20);
+    const { problems } = await untilState(mount(), 0, ['leaving', 'ready', 'restarting']);
+    expect(problems.join('\n')).toMatch(/worker 0/);
+    await checkAll(mount());
+    await mount().loops[0]!.thaw();
+    await untilState(mount(), 0, ['ready']);
+    await untilWhole(mount());
+    await checkAll(mount());
+  });
+
+  it('does not keep the mount from being ended by force, nor the next one from being made when it is back', { timeout: 120_000 }, async () => {
+    await mount().loops[0]!.freeze();
+    await writeSome(mount(), 'again-', 6);
+    await mount().mustSdfs('umount', '--force', mount().mountpoint);
+    expect(mount().isMounted()).toBe(false);
+    await mount().loops[0]!.thaw();
+    await until('all processes have ended', () => mount().serving().length === 0);
+    await mount().mount();
+    await mount().untilReady();
+    await checkAll(mount());
+  });
+});
