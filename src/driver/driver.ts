@@ -128,12 +128,13 @@ export class Driver {
     for (const { id, data, sequence } of [...pendingData, ...loaded]) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
     const allocator = new Allocator(engine, { newBlockEpoch, leap: forced });
     const accessTimes = new AccessTimes({ accessTime: start.readOnly ? 'noatime' : start.accessTime, directories: start.directoryAccessTime });
-    const compactor = new Compactor({ engine, blocks, pending, allocator, logger });
+    const space = new Space({ blocks, pending, engine });
+    const compactor = new Compactor({ engine, blocks, pending, allocator, space, logger });
     const log = new JournalShipping(engine, replicas, durable);
     const durability = new Durability({ engine, blocks, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: () => compactor.run() });
     const context: VfsContext = {
       engine, allocator, blocks, pending, durability, accessTimes, compactor, logger,
-      space: new Space({ blocks, pending, engine }), readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Orphans(),
+      space, readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Orphans(),
     };
     // A raised block epoch has to be safe before a block is named by it.
     if (newBlockEpoch) await durability.sync();

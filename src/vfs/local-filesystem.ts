@@ -141,7 +141,7 @@ export class LocalFileSystem implements api.FileSystem {
     return reshape.seek(this.#context, inode, offset, what);
   }
 
-  copyRange(from: { inode: InodeNumber; offset: number }, to: { inode: InodeNumber; offset: number }, bytes: number, caller: api.Caller): number {
+  copyRange(from: { inode: InodeNumber; offset: number }, to: { inode: InodeNumber; offset: number }, bytes: number, caller: api.Caller): api.MaybePromise<number> {
     return reshape.copyRange(this.#context, from, to, bytes, caller);
   }
 

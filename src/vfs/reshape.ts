@@ -81,6 +81,8 @@ export function fallocate(context: VfsContext, number: InodeNumber, mode: Falloc
   const inode = getInode(context.engine.reader, number);
   if (isDirectory(inode.mode)) throw new FsError('EISDIR');
   if (!isRegular(inode.mode)) throw new FsError('ENODEV');
+  const crowded = context.compactor.hardCrowded(number, offset, 1) ?? context.compactor.hardCrowded(number, offset + bytes - 1, 1);
+  if (crowded !== undefined) return crowded.then(() => fallocate(context, number, mode, offset, bytes, caller));
   // Refuses at once what cannot fit whatever the file has already; the rest is counted exactly, step by step.
   const wantedBytes = mode === 'punchHole' ? 0 : bytes - inode.allocatedBytes - inode.reservedBytes;
   if (wantedBytes > 0) context.space.admit(wantedBytes);
@@ -156,7 +158,7 @@ export function seek(context: VfsContext, number: InodeNumber, offset: number, w
 /** Copies less than asked for where that would be too much for one transaction: the caller goes on from there. */
 export function copyRange(
   context: VfsContext, from: { inode: InodeNumber; offset: number }, to: { inode: InodeNumber; offset: number }, bytes: number, caller: Caller,
-): number {
+): MaybePromise<number> {
   checkWritable(context);
   const source = getInode(context.engine.reader, from.inode);
   if (!isRegular(source.mode) || !isRegular(getInode(context.engine.reader, to.inode).mode)) throw new FsError('EINVAL');
@@ -166,6 +168,8 @@ export function copyRange(
   if (from.inode === to.inode && from.offset < to.offset + asked && to.offset < from.offset + asked) throw new FsError('EINVAL', 'source and target overlap');
   const length = Math.min(asked, stepBytes(context, from), stepBytes(context, to));
   if (carriedOut(context, caller) !== undefined) return length;
+  const crowded = context.compactor.hardCrowded(to.inode, to.offset, length);
+  if (crowded !== undefined) return crowded.then(() => copyRange(context, from, to, bytes, caller));
   transactExtents(context, caller, (tx, references) => {
     const inode = getInode(tx, to.inode);
     const shift = to.offset - from.offset;

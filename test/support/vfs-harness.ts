@@ -99,10 +99,11 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
   const logger = createLogger({ role: 'test', level: 'silent' });
   const durability = new Durability({ engine, blocks: blocks as unknown as BlockEngine, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: async () => {} });
   const allocator = new Allocator(engine, { newBlockEpoch: false });
-  const compactor = new Compactor({ engine, blocks: blocks as unknown as BlockEngine, pending, allocator, logger });
+  const space = new Space({ blocks: blocks as unknown as BlockEngine, pending, engine });
+  const compactor = new Compactor({ engine, blocks: blocks as unknown as BlockEngine, pending, allocator, space, logger });
   const context: VfsContext = {
     engine, allocator, compactor, blocks: blocks as unknown as BlockEngine, pending, durability, accessTimes,
-    space: new Space({ blocks: blocks as unknown as BlockEngine, pending, engine }), logger, readOnly: options.readOnly ?? false, blockBytes: 1024 * 1024, orphans: new Orphans(),
+    space, logger, readOnly: options.readOnly ?? false, blockBytes: 1024 * 1024, orphans: new Orphans(),
   };
   const fs = new LocalFileSystem(context);
   return {
