@@ -1,11 +1,10 @@
 // Ships the driver's journal to the workers' logs: the vfs asks for it, kv/ carries it.
 import { assert } from '../base/assert.ts';
 import type { DriverEpoch, Sequence } from '../base/ids.ts';
-import { FormatError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { RecordBatch } from '../kv/log-holder.ts';
 import type { LogReplicas } from '../kv/log-replicas.ts';
-import { decodeRecord } from '../log/record.ts';
+import { headerOf } from '../log/record.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { ReplicatedLog } from '../vfs/durability.ts';
 
@@ -18,8 +17,7 @@ export function journalBatch(engine: LmdbEngine, from: Sequence, through: Sequen
   let last = 0;
   let epoch = 0;
   while (end < bytes.length) {
-    const header = decodeRecord(bytes, end);
-    if (header === undefined) throw new FormatError('driver journal', { wanted: 'whole records', found: `a broken one behind record ${last}` });
+    const header = headerOf(bytes, end);
     if (header.sequence > through) break;
     end += header.recordBytes;
     last = header.sequence;

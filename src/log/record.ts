@@ -107,13 +107,18 @@ export function decodeRecord(bytes: Buffer, offset: number): RecordHeader | unde
   if (version !== VERSION) {
     throw new FormatError('log record', { wanted: `version ${VERSION}`, found: `version ${version}; a newer sdfs wrote it` });
   }
+  return headerOf(bytes, offset);
+}
+
+/** The header of a verified record at `offset`. */
+export function headerOf(bytes: Buffer, offset: number): RecordHeader {
   return {
-    sequence: readU64(record, 8) as Sequence,
-    epoch: record.readUInt32LE(16) as DriverEpoch,
-    requestLo: record.readUInt32LE(24),
-    requestHi: record.readUInt32LE(28),
-    result: readU64(record, 32) as InodeNumber | 0,
-    recordBytes,
+    sequence: readU64(bytes, offset + 8) as Sequence,
+    epoch: bytes.readUInt32LE(offset + 16) as DriverEpoch,
+    requestLo: bytes.readUInt32LE(offset + 24),
+    requestHi: bytes.readUInt32LE(offset + 28),
+    result: readU64(bytes, offset + 32) as InodeNumber | 0,
+    recordBytes: RECORD_HEADER_BYTES + bytes.readUInt32LE(offset + 40),
   };
 }
 

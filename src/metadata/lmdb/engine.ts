@@ -176,7 +176,7 @@ export class LmdbEngine implements MetadataEngine {
     return this.#committed.get(`${cause.requestHi}:${cause.requestLo}`);
   }
 
-  /** Whole records after `sequence`, about `bytesMax` of them; empty at the end. */
+  /** Whole records after `sequence`, verified, about `bytesMax` of them; empty at the end. */
   recordsAfter(sequence: Sequence, bytesMax: number): Buffer {
     return this.#journal.read((sequence + 1) as Sequence, bytesMax);
   }
