@@ -158,6 +158,11 @@ export const LIMITS = {
   /** A child that was told to stop is killed after this long. */
   workerStopMs: 20_000,
   driverStopMs: 60_000,
+  /** The keeper looks so often whether its children are stopped (SIGSTOP); so many looks in a row, and they are killed. */
+  childLookMs: 2_000,
+  childLooksStopped: 5,
+  /** A driver whose event loop does not answer for this long is killed, unless it waits for a disk. */
+  driverPingMs: 60_000,
   /** A killed process is waited for so long; one that waits for a disk that hangs ends when the disk does something. */
   killMs: 5_000,
   /** fusermount3, which mounts for an ordinary user: it waits for nothing but the file system that the mountpoint is on. */

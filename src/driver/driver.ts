@@ -158,6 +158,7 @@ export class Driver {
 
   async query(name: string, argument: unknown): Promise<unknown> {
     switch (name) {
+      case 'ping': return null;
       case 'sync': return this.#context.durability.sync();
       case 'status': return status({ pool: this.#pool, members: this.#members, blocks: this.#blocks, context: this.#context, locks: this.#locks, upkeep: this.#upkeep.report() });
       case 'upkeep': return this.#upkeep.answer(argument as UpkeepQuestion);

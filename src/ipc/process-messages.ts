@@ -103,7 +103,7 @@ export interface DriverStart {
 
 export type KeeperToDriver =
   | DriverStart
-  /** Answered by 'reply' with the same id. `query` names: 'status', 'sync', 'info' (argument: { inode }), 'upkeep' (UpkeepQuestion), 'rescue' (RescueQuestion). */
+  /** Answered by 'reply' with the same id. `query` names: 'ping', 'status', 'sync', 'info' (argument: { inode }), 'upkeep' (UpkeepQuestion), 'rescue' (RescueQuestion). */
   | { readonly type: 'query'; readonly id: number; readonly query: string; readonly argument?: unknown }
   /** Finish what is in hand and end with HANDED_OVER: a successor takes the living mount over. */
   | { readonly type: 'handOver' }

@@ -11,6 +11,7 @@ import type { RuntimeDirectory } from '../control/running-mounts.ts';
 import type { DriverStart, DriverToKeeper, KeeperToDriver, KeeperToWorker, ProcessLogOptions, VolumeDescription, WorkerToKeeper } from '../ipc/process-messages.ts';
 import { forkChild } from './children.ts';
 import type { ChildModules } from './children.ts';
+import { ChildWatch } from './child-watch.ts';
 import { DriverLink } from './driver-link.ts';
 import { Supervisor } from './supervisor.ts';
 import type { ChildEnd } from './supervisor.ts';
@@ -46,6 +47,7 @@ export class Crew {
   readonly workers: readonly Supervisor<KeeperToWorker, WorkerToKeeper>[];
   /** Questions to the driver; they fail at once while it is not ready. */
   readonly link: DriverLink;
+  readonly #watch: ChildWatch;
 
   constructor(options: CrewOptions) {
     this.#options = options;
@@ -53,6 +55,7 @@ export class Crew {
     this.link = new DriverLink((message) => this.driver.state.kind === 'ready' && this.driver.send(message));
     this.driver = this.#superviseDriver();
     this.workers = options.description.disks.map((disk) => this.#superviseWorker(disk));
+    this.#watch = new ChildWatch(this);
   }
 
   /**
@@ -60,6 +63,7 @@ export class Crew {
    * and again, since a disk may come back.
    */
   async startWorkers(onLost: (worker: WorkerId, error: Error) => void): Promise<void> {
+    this.#watch.start();
     for (const worker of this.workers) worker.start();
     const starts = await Promise.allSettled(this.workers.map((worker) => worker.untilReady()));
     for (const [index, start] of starts.entries()) {
@@ -94,11 +98,13 @@ export class Crew {
 
   /** True when all of them wrote what they had and ended by themselves. */
   async stopWorkers(): Promise<boolean> {
+    this.#watch.close();
     const ends = await Promise.all(this.workers.map((worker) => worker.stop()));
     return ends.every((end) => end.code === 0);
   }
 
   async killAll(): Promise<void> {
+    this.#watch.close();
     await Promise.all([this.driver.kill(), ...this.workers.map((worker) => worker.kill())]);
   }
 

@@ -30,6 +30,11 @@ export class DriverLink {
     return (await this.#ask('status', LIMITS.controlCallMs / 2)) as DriverStatus;
   }
 
+  /** Answered by the driver's event loop at once. TimeoutError when it does not go round. */
+  async ping(): Promise<void> {
+    await this.#ask('ping', LIMITS.driverPingMs);
+  }
+
   async sync(): Promise<void> {
     await this.#ask('sync', LIMITS.controlSyncMs);
   }

@@ -21,7 +21,7 @@ process.on('message', (message) => {
     end();
   } else if (message.type === 'handOver') {
     process.exit(17);
-  } else if (message.query === 'sync') {
+  } else if (message.query === 'sync' || message.query === 'ping') {
     process.send({ type: 'reply', id: message.id });
   } else if (message.query === 'status') {
     const disks = start.description.disks.map(({ worker }) => ({ worker, connected: true, member: true, statistics: { totalBytes: 1000, availableBytes: 400, blockBytes: 600, blockCount: 2, logBytes: 0, device: 7 } }));
