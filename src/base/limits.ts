@@ -142,6 +142,8 @@ export const LIMITS = {
   reconcileRetryMaxMs: 10 * 60_000,
   /** Every copy is read back and checked once in this time. */
   scrubIntervalMs: 30 * 24 * 60 * 60_000,
+  /** A backup of the metadata is written onto every disk so often, when something has changed. */
+  dumpIntervalMs: 60 * 60_000,
   /** Blocks without a good copy that are remembered, for their names; further ones are counted. */
   unreadableBlocksMax: 10_000,
   /** Disk statistics are asked for again when they are older. */

@@ -84,7 +84,7 @@ export function registerMount(program: Command): void {
     .argument('<volume>', 'the volume directory')
     .argument('[mountpoint]', `where to mount it (default: ${DEFAULT_MOUNTPOINT}, made when missing)`)
     .option('-d, --background', 'serve in the background; return when the mount is usable, or say why it is not')
-    .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, strictatime, nodiratime, noacl, nosuid, nodev, noexec, locks=sdfs (keep flock and fcntl locks in sdfs, not in the kernel), …; root mounts with allow_other, an ordinary user with nosuid,nodev', collect)
+    .option('-o, --options <options>', 'mount options with commas between them: ro, noatime, strictatime, nodiratime, noacl, nosuid, nodev, noexec, dumps=1h (backups of the metadata onto the disks; 30m, 1d, off), locks=sdfs (keep flock and fcntl locks in sdfs, not in the kernel), …; root mounts with allow_other, an ordinary user with nosuid,nodev', collect)
     .addOption(new Option('--driver <driver>', 'how the driver reaches the kernel: "direct" speaks the protocol of /dev/fuse itself; "fuse-native" uses the npm package of that name and libfuse 2, with the gaps that docs/SEMANTICS.md lists, and allow_other off').choices(DRIVER_KINDS).default('direct'))
     .option('--log-file <file>', 'where the log goes, as JSON (default: VOLUME/log/sdfs.log, or stderr in the foreground without a terminal)')
     .option('--force-degraded', 'mount although too many disks are missing: they are gone for good, and so is what only they had')

@@ -7,7 +7,7 @@ import { isAlive } from '../control/process-identity.ts';
 import { unmountedReport } from '../keeper/status-report.ts';
 import { readVolume } from '../keeper/volume.ts';
 import { EXIT_CODES_HELP } from './failure.ts';
-import { describeScrub, describeUpkeep } from './upkeep-text.ts';
+import { describeDumps, describeScrub, describeUpkeep } from './upkeep-text.ts';
 import { checkMountOwner, findMounts, locateMount, resolveVolume } from './locate.ts';
 import { colour, formatBytes, formatTable, print } from './terminal.ts';
 
@@ -51,6 +51,7 @@ export function formatStatus(report: StatusReport): string {
   if (report.inodes !== null) facts.push(['files', `${report.inodes}, ${formatBytes(report.pendingBytes)} on the way to the disks`]);
   if (report.locks !== null) facts.push(['locks', `${report.locks.held} held, ${report.locks.waiting} requests wait`]);
   if (report.upkeep !== null) facts.push(['upkeep', describeUpkeep(report.upkeep)], ['scrub', describeScrub(report.upkeep)]);
+  if (report.dumps !== null) facts.push(['backup', describeDumps(report.dumps)]);
   if (mount?.logFile) facts.push(['log', mount.logFile]);
   const sections = [facts.map(([name, value]) => `${name.padEnd(9)} ${value}`).join('\n')];
   for (const problem of report.problems) sections[0] += `\n${colour.yellow('!')}         ${problem}`;

@@ -1,5 +1,5 @@
 // The background work on blocks in words.
-import type { DriverUpkeep } from '../control/api.ts';
+import type { DriverDumpStatus, DriverUpkeep } from '../control/api.ts';
 import { formatBytes } from './terminal.ts';
 
 type Run = NonNullable<DriverUpkeep['reconcile']['last']>;
@@ -25,6 +25,11 @@ export function describeUpkeep({ reconcile }: DriverUpkeep): string {
   }
   if (state === 'waiting') return `to begin when no disk is missing for a moment only (${reason})${behind}`;
   return `${last === null ? 'nothing yet' : `${describeRun(last)}, ${last.ended}`}${behind}`;
+}
+
+export function describeDumps({ intervalMs, last }: DriverDumpStatus): string {
+  const of = last === null ? 'none yet' : `of the metadata, ${formatBytes(last.bytes)} on disk ${last.disks.join(', ')}, ${last.written}`;
+  return intervalMs === 0 ? `${of}; off (-o dumps=off)` : `${of}; every ${formatDuration(intervalMs)} when something has changed`;
 }
 
 export function describeScrub({ scrub }: DriverUpkeep): string {

@@ -10,11 +10,11 @@
 //
 // An error is an HTTP status above 399 with the body { "error": { "message", "exitCode" } } (ErrorBody).
 import type { ExitCode } from '../base/errors.ts';
-import type { DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
+import type { DriverDumpStatus, DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
 import type { FsckAnswer, FsckKind, RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 
 export type { FsckAnswer, FsckKind, RescueAnswer, RescueQuestion };
-export type { DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion };
+export type { DriverDumpStatus, DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion };
 
 export const UNMOUNT_MODES = ['clean', 'lazy', 'force'] as const;
 /** clean: flush, unmount, fail when busy. lazy: detach now, end with the last user. force: end now, in any state. */
@@ -59,6 +59,8 @@ export interface StatusReport {
   readonly locks: { readonly held: number; readonly waiting: number } | null;
   /** What goes on in the background to keep the copies whole. */
   readonly upkeep: DriverUpkeep | null;
+  /** Backups of the metadata on the disks. */
+  readonly dumps: DriverDumpStatus | null;
   readonly processes: readonly ProcessReport[];
   readonly disks: readonly DiskReport[];
   /** Groups of disks (worker ids) that lie on one device: they share its capacity and die together. */

@@ -12,6 +12,7 @@ import { DiskState } from './disk-state.ts';
 import type { DiskIdentity } from './identity.ts';
 import { lockDisk } from './identity.ts';
 import { readMembership, writeMembership } from './membership-file.ts';
+import { DumpStore } from './dump-store.ts';
 import { MetadataCopy } from './metadata-copy.ts';
 
 export interface DiskOptions {
@@ -33,16 +34,18 @@ export class Disk {
   readonly identity: DiskIdentity;
   readonly blocks: BlockStore;
   readonly metadata: MetadataCopy;
+  readonly dumps: DumpStore;
   readonly #space: DiskSpace;
   readonly #state: DiskState;
   readonly #directory: string;
   #membership: Membership | null;
   readonly #release: () => void;
 
-  private constructor(parts: { identity: DiskIdentity; directory: string; membership: Membership | null; blocks: BlockStore; metadata: MetadataCopy; space: DiskSpace; state: DiskState; release: () => void }) {
+  private constructor(parts: { identity: DiskIdentity; directory: string; membership: Membership | null; blocks: BlockStore; metadata: MetadataCopy; dumps: DumpStore; space: DiskSpace; state: DiskState; release: () => void }) {
     this.identity = parts.identity;
     this.blocks = parts.blocks;
     this.metadata = parts.metadata;
+    this.dumps = parts.dumps;
     this.#space = parts.space;
     this.#state = parts.state;
     this.#directory = parts.directory;
@@ -67,7 +70,7 @@ export class Disk {
       const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress, onFailure: options.onFailure });
       const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax, onFailure: options.onFailure });
       state.markInUse();
-      return new Disk({ identity, directory, membership, blocks, metadata, space, state, release });
+      return new Disk({ identity, directory, membership, blocks, metadata, dumps: new DumpStore(directory), space, state, release });
     } catch (error) {
       release();
       throw error;

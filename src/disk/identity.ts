@@ -11,6 +11,7 @@
 //   DISK/index/           LMDB: where each block lies, see block-index.ts
 //   DISK/log/             redo log of the metadata, see log/segment.ts
 //   DISK/checkpoint/      LMDB: the metadata without the log, see checkpoint.ts
+//   DISK/dumps/           backups of the metadata, see dump-store.ts
 //   DISK/state.json       see disk-state.ts
 //   DISK/membership.json  see membership-file.ts
 //   DISK/probe            see disk-health.ts

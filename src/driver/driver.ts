@@ -29,6 +29,7 @@ import { detachMount } from './detach.ts';
 import { openEdge } from './edge.ts';
 import type { DriverEdge } from './edge.ts';
 import { DriverDumps } from './dump-queries.ts';
+import { DumpSchedule } from './dump-schedule.ts';
 import { DriverFsck } from './fsck-queries.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { loadDump } from './load-dump.ts';
@@ -62,6 +63,7 @@ export class Driver {
   readonly #upkeep: DriverBlockUpkeep;
   readonly #fsck: DriverFsck;
   readonly #dumps: DriverDumps;
+  readonly #schedule: DumpSchedule;
   readonly #context: VfsContext;
   readonly #engine: LmdbEngine;
   readonly #trust: DatabaseTrust;
@@ -82,6 +84,7 @@ export class Driver {
     this.#upkeep = parts.upkeep;
     this.#fsck = parts.fsck;
     this.#dumps = new DriverDumps(parts.context, parts.start.description);
+    this.#schedule = new DumpSchedule({ context: parts.context, description: parts.start.description, pool: parts.pool, logger: parts.callbacks.logger, intervalMs: parts.start.readOnly ? 0 : parts.start.dumpIntervalMs });
     this.#context = parts.context;
     this.#engine = parts.engine;
     this.#trust = parts.trust;
@@ -152,6 +155,7 @@ export class Driver {
     if (isOffline) return driver;
     durability.start();
     if (!start.readOnly) upkeep.upkeep.start();
+    driver.#schedule.start();
     members.start({ completeLogs: () => replicas.completeLogs(), hasCaughtUp: (link) => replicas.hasCaughtUp(link) && upkeep.isComplete(link) });
     return driver;
   }
@@ -160,7 +164,7 @@ export class Driver {
     switch (name) {
       case 'ping': return null;
       case 'sync': return this.#context.durability.sync();
-      case 'status': return status({ pool: this.#pool, members: this.#members, blocks: this.#blocks, context: this.#context, locks: this.#locks, upkeep: this.#upkeep.report() });
+      case 'status': return status({ pool: this.#pool, members: this.#members, blocks: this.#blocks, context: this.#context, locks: this.#locks, upkeep: this.#upkeep.report(), dumps: this.#schedule.status });
       case 'upkeep': return this.#upkeep.answer(argument as UpkeepQuestion);
       case 'rescue': return this.#rescue(argument as RescueQuestion);
       case 'info': return fileInfo({ pool: this.#pool, context: this.#context }, (argument as { inode: number }).inode);
@@ -208,10 +212,12 @@ export class Driver {
     this.#state = 'stopping';
     this.#fsck.stop();
     this.#dumps.stop();
+    const scheduleEnded = within('the end of a backup of the metadata', UPKEEP_END_MS, this.#schedule.stop());
     this.#context.orphans.end();
     this.#edge.stop();
     const upkeepEnded = within('the end of the background work on blocks', UPKEEP_END_MS, this.#upkeep.upkeep.stop());
     for (let waited = 0; this.#edge.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
+    await scheduleEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'a backup of the metadata is left behind'));
     await upkeepEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'background work is left behind; the next driver begins it again'));
   }
 

@@ -2,7 +2,7 @@
 import type { KvBlockEngine } from '../blocks/kv-engine.ts';
 import { formatBlockId } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
-import type { DriverExtentInfo, DriverFileInfo, DriverStatus, DriverUpkeep } from '../ipc/process-messages.ts';
+import type { DriverDumpStatus, DriverExtentInfo, DriverFileInfo, DriverStatus, DriverUpkeep } from '../ipc/process-messages.ts';
 import type { LockEngine } from '../locks/lock-engine.ts';
 import type { Members } from '../kv/membership.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
@@ -10,7 +10,7 @@ import { mappings } from '../metadata/extents.ts';
 import { getInode, isRegular } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
 
-export function status(parts: { pool: WorkerPool; members: Members; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep }): DriverStatus {
+export function status(parts: { pool: WorkerPool; members: Members; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep; dumps: DriverDumpStatus }): DriverStatus {
   const { blocks, context, members, upkeep } = parts;
   const { totalBytes, availableBytes, details } = blocks.statistics();
   return {
@@ -19,6 +19,7 @@ export function status(parts: { pool: WorkerPool; members: Members; blocks: KvBl
     pendingBytes: context.durability.lag.pendingBytes,
     degradedBlocks: upkeep.reconcile.endangeredBlocks,
     upkeep,
+    dumps: parts.dumps,
     locks: parts.locks?.counts,
     disks: details.disks.map(({ worker, disk, state, statistics }) => ({ worker, connected: state === 'ready', member: members.record.members.includes(disk), statistics })),
     membership: { epoch: members.record.epoch, problem: members.problem },

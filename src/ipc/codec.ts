@@ -25,6 +25,7 @@ export const FRAME_HEADER_BYTES = 32;
 const MAGIC = 0x50494453;
 const VERSION = 1;
 const REPLY = 1;
+const SHA256_BYTES = 32;
 const ERROR = 2;
 
 type Body = readonly Uint8Array[];
@@ -195,6 +196,27 @@ const MESSAGES: { readonly [M in MessageName]: Message<M> } = {
       read: (head) => ({ sequence: head.u64() as Sequence, epoch: head.u32() as DriverEpoch }),
     },
     reply: EMPTY,
+  },
+  appendDump: {
+    type: 40,
+    request: {
+      write: (head, { name, offset, bytes }) => (head.u64(offset).raw(Buffer.from(name)), bytes),
+      read: (head, body) => ({ offset: head.u64(), name: head.raw(head.rest).toString(), bytes: [body] }),
+    },
+    reply: EMPTY,
+  },
+  commitDump: {
+    type: 41,
+    request: {
+      write: (head, { name, bytes, sha256 }) => (head.u64(bytes).raw(sha256).raw(Buffer.from(name)), NO_BODY),
+      read: (head) => ({ bytes: head.u64(), sha256: Buffer.from(head.raw(SHA256_BYTES)), name: head.raw(head.rest).toString() }),
+    },
+    reply: EMPTY,
+  },
+  listDumps: {
+    type: 42,
+    request: EMPTY,
+    reply: { write: (_head, { dumps }) => [Buffer.from(JSON.stringify(dumps))], read: (_head, body) => ({ dumps: JSON.parse(body.toString()) as { name: string; bytes: number }[] }) },
   },
   statistics: { type: 15, request: EMPTY, reply: STATISTICS },
   recordMembership: {

@@ -91,6 +91,11 @@ export interface WorkerMessages {
   /** Replaces an older record; power-proof when answered. 'badRequest' when the disk has a newer one. */
   recordMembership: { request: { record: Membership }; reply: Record<string, never> };
   statistics: { request: Record<string, never>; reply: DiskStatistics };
+  /** Writes a piece of a backup of the metadata; offset 0 begins it. `name`: see disk/dump-store.ts. */
+  appendDump: { request: { name: string; offset: number; bytes: readonly Uint8Array[] }; reply: Record<string, never> };
+  /** It is whole: read back, and when it is what was sent, it takes the place of the last one. 'damaged' when it is not. */
+  commitDump: { request: { name: string; bytes: number; sha256: Buffer }; reply: Record<string, never> };
+  listDumps: { request: Record<string, never>; reply: { dumps: { name: string; bytes: number }[] } };
 }
 
 /** What a worker found of a copy: not there, as it was put, or not. */

@@ -90,6 +90,8 @@ export interface DriverStart {
   /** Whether to ask the kernel to check ACLs. */
   readonly posixAcl: boolean;
   readonly locks: 'kernel' | 'sdfs';
+  /** Between backups of the metadata onto the disks; 0: none. */
+  readonly dumpIntervalMs: number;
   /** What the first driver negotiated with the kernel (opaque, from DriverToKeeper 'session'); absent at first mount. */
   readonly session?: string | undefined;
   /** Workers whose disks could not be used when the mount began: nobody waits for them. */
@@ -141,6 +143,7 @@ export interface DriverStatus {
   readonly locks?: { readonly held: number; readonly waiting: number } | undefined;
   /** A driver of another version than the keeper may not say it. */
   readonly upkeep?: DriverUpkeep | undefined;
+  readonly dumps?: DriverDumpStatus | undefined;
   /** By worker id. */
   readonly disks: readonly DriverDiskStatus[];
   readonly membership: {
@@ -148,6 +151,15 @@ export interface DriverStatus {
     /** Why it cannot be changed, where it should be. */
     readonly problem?: string | undefined;
   };
+}
+
+/** Backups of the metadata on the disks. */
+export interface DriverDumpStatus {
+  /** 0: off. */
+  readonly intervalMs: number;
+  /** The last one that was read back; null before the first. `written`: ISO 8601. */
+  readonly last: { readonly sequence: number; readonly written: string; readonly bytes: number; readonly disks: readonly WorkerId[] } | null;
+  readonly problem: string | null;
 }
 
 /** What goes on in the background to keep R copies of every block. Times in ISO 8601, durations in ms. */

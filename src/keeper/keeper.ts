@@ -361,7 +361,7 @@ export class Keeper implements ControlHandler {
     return {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
-      edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, log,
+      edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, dumpIntervalMs: mount.dumpIntervalMs, log,
       session: this.#session, away: this.#away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
     };
   }

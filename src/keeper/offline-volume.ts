@@ -119,7 +119,7 @@ export class OfflineVolume {
     return {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
-      edge: edge ?? { kind: 'offline' }, mountpoint: '', readOnly: false, accessTime: 'noatime', directoryAccessTime: false, posixAcl: false, locks: 'kernel',
+      edge: edge ?? { kind: 'offline' }, mountpoint: '', readOnly: false, accessTime: 'noatime', directoryAccessTime: false, posixAcl: false, locks: 'kernel', dumpIntervalMs: 0,
       away: this.#away, forceDegraded: forceDegraded ?? false, membership: this.#membership, log,
     };
   }

@@ -37,6 +37,7 @@ export function statusReport(input: StatusInput): StatusReport {
     degradedBlocks: driverStatus?.degradedBlocks ?? null,
     locks: driverStatus?.locks ?? null,
     upkeep: driverStatus?.upkeep ?? null,
+    dumps: driverStatus?.dumps ?? null,
     processes: [
       { role: 'keeper', worker: null, pid: process.pid, state: keeperState(input.mount.state), restarts: 0, reason: null },
       childReport('driver', null, input.driver),
@@ -51,7 +52,7 @@ export function statusReport(input: StatusInput): StatusReport {
 export function unmountedReport(description: VolumeDescription, volumeDirectory: string, problem: string): StatusReport {
   return {
     version: 1, volume: volumeReport(description, volumeDirectory), mount: null, health: 'notMounted', problems: [problem],
-    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, locks: null, upkeep: null, processes: [],
+    capacity: null, inodes: null, pendingBytes: null, degradedBlocks: null, locks: null, upkeep: null, dumps: null, processes: [],
     disks: description.disks.map((disk) => diskReport(disk, 'stopped', undefined)),
     sharedDevices: [],
   };
@@ -109,6 +110,8 @@ function findProblems(input: StatusInput): string[] {
   if (degraded > 0) problems.push(`${degraded} ${degraded === 1 ? 'block has' : 'blocks have'} fewer than ${input.description.copies} good copies`);
   const unreadable = input.driverStatus?.upkeep?.reconcile.unreadableBlocks ?? 0;
   if (unreadable > 0) problems.push(`${unreadable} ${unreadable === 1 ? 'block has' : 'blocks have'} no good copy on the disks that are there; "sdfs scrub --files" names the files`);
+  const dumps = input.driverStatus?.dumps;
+  if (dumps !== undefined && dumps.problem !== null) problems.push(`no backup of the metadata could be written: ${dumps.problem}`);
   return problems;
 }
 

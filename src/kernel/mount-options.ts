@@ -1,5 +1,6 @@
 // The words after `-o`: what a user may say about a mount, and what mount(2) is given for it.
 import { EXIT, UserError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 
 export interface MountOptions {
   readonly readOnly: boolean;
@@ -16,6 +17,8 @@ export interface MountOptions {
   readonly posixAcl: boolean;
   /** Who keeps flock and fcntl locks: the kernel, right on one machine and free, or sdfs itself. */
   readonly locks: 'kernel' | 'sdfs';
+  /** Between backups of the metadata onto the disks; 0: none. */
+  readonly dumpIntervalMs: number;
   /** First column of `df` and /proc/mounts. */
   readonly fsname: string;
   /** The part behind `fuse.` in the type. */
@@ -25,7 +28,7 @@ export interface MountOptions {
 }
 
 export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
-  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', directoryAccessTime: true, posixAcl: true, locks: 'kernel', fsname: 'sdfs', subtype: 'sdfs',
+  readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', directoryAccessTime: true, posixAcl: true, locks: 'kernel', dumpIntervalMs: LIMITS.dumpIntervalMs, fsname: 'sdfs', subtype: 'sdfs',
 };
 
 /** <linux/mount.h> */
@@ -54,6 +57,7 @@ const FLAGS: ReadonlyMap<string, Partial<MountOptions>> = new Map<string, Partia
 const VALUES: ReadonlyMap<string, (value: string) => Partial<MountOptions>> = new Map<string, (value: string) => Partial<MountOptions>>([
   ['fsname', (value) => ({ fsname: value })],
   ['subtype', (value) => ({ subtype: subtype(value) })],
+  ['dumps', (value) => ({ dumpIntervalMs: interval(value) })],
   ['locks', (value) => ({ locks: locks(value) })],
   ['max_read', (value) => ({ maxReadBytes: maxRead(value) })],
 ]);
@@ -97,6 +101,16 @@ function maxRead(value: string): number {
 function locks(value: string): 'kernel' | 'sdfs' {
   if (value !== 'kernel' && value !== 'sdfs') throw usage(`mount option "locks" wants "kernel" or "sdfs", not "${value}"`);
   return value;
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function interval(value: string): number {
+  if (value === 'off') return 0;
+  const [, count, unit] = /^(\d{1,6})([smhd])$/.exec(value) ?? [];
+  const ms = Number(count) * (UNIT_MS[unit ?? ''] ?? NaN);
+  if (!(ms > 0)) throw usage(`mount option "dumps" wants "off" or a time as 30m, 1h or 1d, not "${value}"`);
+  return ms;
 }
 
 function usage(message: string): UserError {

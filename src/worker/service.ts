@@ -46,6 +46,13 @@ export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
       if (!recorded(disk, record)) throw new WorkerError('badRequest', `membership ${record.epoch} of driver ${record.driver} is not newer than what the disk has`);
       return EMPTY;
     },
+    appendDump: ({ name, offset, bytes }) => {
+      // Ordinary writes come first.
+      if (disk.statistics().availableBytes === 0) throw new WorkerError('noSpace', 'the disk is full');
+      return done(disk.dumps.append(name, offset, bytes.map((piece) => Buffer.from(piece))));
+    },
+    commitDump: ({ name, bytes, sha256 }) => done(disk.dumps.commit(name, bytes, sha256)),
+    listDumps: () => ({ dumps: disk.dumps.list() }),
     statistics: () => disk.statistics(),
   };
 }

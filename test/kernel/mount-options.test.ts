@@ -11,8 +11,8 @@ describe('mount options', () => {
   });
 
   it('are all understood', () => {
-    expect(parseMountOptions('ro,allow_other,noatime,nodiratime,nosuid,nodev,noexec,noacl,fsname=a=b,subtype=x.y,max_read=65536,locks=sdfs')).toEqual({
-      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', directoryAccessTime: false, posixAcl: false, locks: 'sdfs', fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
+    expect(parseMountOptions('ro,allow_other,noatime,nodiratime,nosuid,nodev,noexec,noacl,fsname=a=b,subtype=x.y,max_read=65536,locks=sdfs,dumps=30m')).toEqual({
+      readOnly: true, allowOther: true, noSuid: true, noDev: true, noExec: true, accessTime: 'noatime', directoryAccessTime: false, posixAcl: false, locks: 'sdfs', dumpIntervalMs: 1_800_000, fsname: 'a=b', subtype: 'x.y', maxReadBytes: 65_536,
     });
   });
 
@@ -22,7 +22,7 @@ describe('mount options', () => {
 
   it.each([
     ['colour=red', 'unknown mount option "colour"'], ['ro=1', 'takes no value'], ['fsname', 'wants a value'], ['max_read=12', 'from 4096 on'],
-    ['max_read=64k', 'from 4096 on'], ['subtype=a b', 'wants letters'], ['locks=mine', 'wants "kernel" or "sdfs"'],
+    ['max_read=64k', 'from 4096 on'], ['subtype=a b', 'wants letters'], ['dumps=soon', 'wants "off" or a time'], ['locks=mine', 'wants "kernel" or "sdfs"'],
   ])('refuse %s and say why', (text, message) => {
     expect(() => parseMountOptions(text)).toThrow(UserError);
     expect(() => parseMountOptions(text)).toThrow(message);

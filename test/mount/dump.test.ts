@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { StatusReport } from '../../src/control/api.ts';
 import { describeOnMount } from '../support/mount.ts';
+import { until } from '../support/programs.ts';
 import type { TestMount } from '../support/mount.ts';
 
 /** Everything that says what the blocks are: of the driver, its journal, and of each disk. */
@@ -97,5 +98,31 @@ describeOnMount('sdfs dump and sdfs load', { faults: true }, (mount) => {
     // Files that were removed after the dump have lost their blocks; the metadata itself is whole.
     expect((await mount().sdfs('fsck', '--no-copies', mount().volume)).code).toBe(0);
     await mount().mount();
+  });
+});
+
+describeOnMount('backups of the metadata on the disks', { faults: true, mountOptions: 'dumps=1s' }, (mount) => {
+  it('are written by themselves when something has changed, are shown, and bring everything back', { timeout: 120_000 }, async () => {
+    const dumpOf = async (disk: string): Promise<string | undefined> => (await readdir(join(disk, 'dumps')).catch(() => [])).find((name) => name.endsWith('.jsonl.gz'));
+    await mount().sh('mkdir a; echo one > a/one');
+    await mount().mustSdfs('sync', mount().mountpoint);
+    const status = async () => (await mount().status()).dumps?.last ?? undefined;
+    await until('a backup on all disks', async () => ((await status())?.disks.length ?? 0) === 3);
+    const before = (await status())!.sequence;
+    await mount().sh('echo two > a/two');
+    await mount().mustSdfs('sync', mount().mountpoint);
+    await until('the next backup', async () => (await status())!.sequence > before && (await mount().status()).pendingBytes === 0);
+    // Whatever the last backup missed of the second file is in the next one.
+    const seen = (await status())!.sequence;
+    await mount().sh('touch a/three');
+    await until('another backup', async () => (await status())!.sequence > seen);
+    for (const disk of mount().disks) expect((await readdir(join(disk, 'dumps'))).filter((name) => name.endsWith('.gz'))).toHaveLength(1);
+    await mount().umount();
+    await loseAllMetadata(mount());
+    const dump = await dumpOf(mount().disks[1]!);
+    await mount().mustSdfs('load', join(mount().disks[1]!, 'dumps', dump!), mount().volume);
+    await mount().mount();
+    expect(await mount().sh('cat a/one')).toBe('one\n');
+    expect(await mount().sh('cat a/two')).toBe('two\n');
   });
 });

@@ -150,6 +150,9 @@ export class MemoryWorker {
       const keys = [...this.blocks.keys()].filter((key) => key > from).toSorted((one, other) => (one < other ? -1 : 1)).slice(0, limit);
       return { blocks: keys.map((key) => ({ id: blockIdFromKey(key), bytes: this.blocks.get(key)!.data.length })) };
     },
+    appendDump: () => ({}),
+    commitDump: () => ({}),
+    listDumps: () => ({ dumps: [] }),
     verifyBlocks: ({ ids }) => ({ states: Buffer.from(ids.map((id) => this.#stateOf(id))) }),
     syncBlocks: () => {
       for (const block of this.blocks.values()) block.synced = true;
