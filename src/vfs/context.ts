@@ -125,9 +125,9 @@ export class AccessTimes {
     const { accessTime, directories } = this.#rule;
     if (accessTime === 'noatime' || (!directories && isDirectory(inode.mode))) return false;
     const accessed = this.#late.get(inode.number) ?? inode.accessed;
-    const time = now();
-    if (accessTime === 'relatime' && isAfter(accessed, inode.modified) && isAfter(accessed, inode.changed) && time.seconds - accessed.seconds < DAY_SECONDS) return false;
-    this.#late.set(inode.number, time);
+    // Not now(), which every read would pay for: a day need not be exact.
+    if (accessTime === 'relatime' && isAfter(accessed, inode.modified) && isAfter(accessed, inode.changed) && Date.now() / 1000 - accessed.seconds < DAY_SECONDS) return false;
+    this.#late.set(inode.number, now());
     return this.#late.size >= ACCESS_TIMES_MAX;
   }
 
