@@ -67,11 +67,19 @@ export const LIMITS = {
   /** A write that finds the disks full has dead blocks deleted, gives the workers a moment (times the attempt), and tries again. */
   fullDiskAttempts: 4,
   fullDiskPauseMs: 50,
+  /** Access times in memory before they are written; a background sync writes them anyway. */
+  accessTimesMax: 4096,
+  /** Results of requests remembered, for those that are sent again: far more than can wait for an answer. */
+  requestResultsMax: 16_384,
+  /** Files that a look for the owners of lost blocks names; a person reads no more. */
+  blockOwnersMax: 10_000,
   /** Crowded chunks remembered for rewriting; further ones are found again at their next write. */
   crowdedChunksMax: 1024,
 
   /** Everything acknowledged reaches R disks within this time, asked or not. */
   syncIntervalMs: 1000,
+  /** Small data that is older than this is moved to the workers, though there be little of it. */
+  pendingAgeMs: 5_000,
   /** One segment file of a redo log. */
   logSegmentBytes: 16 * MiB,
   /** Largest single log record. */
@@ -165,6 +173,11 @@ export const LIMITS = {
   childLooksStopped: 5,
   /** A driver whose event loop does not answer for this long is killed, unless it waits for a disk. */
   driverPingMs: 60_000,
+  /** How long a driver that ends, or hands over, lets requests in work be answered; and before that, tries to sync. */
+  requestsEndMs: 5_000,
+  handOverSyncMs: 5_000,
+  /** When a successor asks which inodes without a name are in use: by then what its predecessor left unanswered is answered. */
+  orphansAfterTakeoverMs: 60_000,
   /** A killed process is waited for so long; one that waits for a disk that hangs ends when the disk does something. */
   killMs: 5_000,
   /** fusermount3, which mounts for an ordinary user: it waits for nothing but the file system that the mountpoint is on. */
@@ -202,7 +215,10 @@ export const LIMITS = {
   reserveFractionMax: 0.5,
   /** Below this much free space, for each disk directory on a file system, it is asked before every write. */
   freeBytesLow: 1024 * MiB,
-  /** Databases have space allocated ahead of their growth: a share of the file system, between these. */
+  /** Space allocated ahead of the growth of the driver's database, and when it is renewed. */
+  metadataAheadBytes: 64 * MiB,
+  metadataAheadBytesMin: 32 * MiB,
+  /** The workers' databases have space allocated ahead of their growth: a share of the file system, between these. */
   growAheadBytes: 16 * MiB,
   growAheadBytesMin: 4 * MiB,
   /** A file system below this size: its redo logs have smaller segments, and fewer spare ones. */

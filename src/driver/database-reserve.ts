@@ -1,11 +1,9 @@
 // Space set aside for the growth of the driver's database, so that on a full disk deletes still find room.
 import { closeSync, fstatSync, openSync } from 'node:fs';
+import { LIMITS } from '../base/limits.ts';
 import { ERRNO, errno, fallocate } from '../os/libc.ts';
 
 const KEEP_SIZE = 1;
-/** Allocated behind the end of the file, and when it is renewed. */
-const AHEAD_BYTES = 64 * 1024 * 1024;
-const AHEAD_BYTES_MIN = 32 * 1024 * 1024;
 /** st_blocks counts these. */
 const UNIT_BYTES = 512;
 
@@ -23,8 +21,8 @@ export function databaseReserve(file: string): () => boolean {
     }
     try {
       const { size, blocks } = fstatSync(fd);
-      if (blocks * UNIT_BYTES - size >= AHEAD_BYTES_MIN) return true;
-      return fallocate(fd, KEEP_SIZE, size, AHEAD_BYTES) === 0 || errno() !== ERRNO.ENOSPC;
+      if (blocks * UNIT_BYTES - size >= LIMITS.metadataAheadBytesMin) return true;
+      return fallocate(fd, KEEP_SIZE, size, LIMITS.metadataAheadBytes) === 0 || errno() !== ERRNO.ENOSPC;
     } finally {
       closeSync(fd);
     }

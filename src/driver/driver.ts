@@ -40,11 +40,6 @@ import { logSource, openMetadata } from './recovery.ts';
 
 /** A step of the background work waits for a worker at most. */
 const UPKEEP_END_MS = LIMITS.workerTimeoutMs + 2_000;
-/** How long requests in work may take to end when the mount is gone. */
-const REQUESTS_END_MS = 5_000;
-
-/** How long a driver that hands over tries to make all power-proof first. */
-const HAND_OVER_SYNC_MS = 5_000;
 
 export interface DriverCallbacks {
   readonly logger: Logger;
@@ -201,7 +196,7 @@ export class Driver {
     if (this.#state !== 'serving') return;
     const { logger } = this.#callbacks;
     // Before programs have to wait, so that they wait for less.
-    await within('the sync before a handover', HAND_OVER_SYNC_MS, this.#context.durability.sync()).catch((error: unknown) => logger.warn({ err: error }, 'handing over without a sync'));
+    await within('the sync before a handover', LIMITS.handOverSyncMs, this.#context.durability.sync()).catch((error: unknown) => logger.warn({ err: error }, 'handing over without a sync'));
     await this.#answerAll();
     this.#engine.commitBatch();
     logger.info({ sequence: this.#engine.lastSequence, unanswered: this.#edge.waitingCount }, 'driver hands over');
@@ -216,7 +211,7 @@ export class Driver {
     this.#context.orphans.end();
     this.#edge.stop();
     const upkeepEnded = within('the end of the background work on blocks', UPKEEP_END_MS, this.#upkeep.upkeep.stop());
-    for (let waited = 0; this.#edge.waitingCount > 0 && waited < REQUESTS_END_MS; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
+    for (let waited = 0; this.#edge.waitingCount > 0 && waited < LIMITS.requestsEndMs; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
     await scheduleEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'a backup of the metadata is left behind'));
     await upkeepEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'background work is left behind; the next driver begins it again'));
   }

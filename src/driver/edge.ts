@@ -1,5 +1,6 @@
 // How this driver reaches the kernel: the device that it inherited, or a mount of its own through fuse-native.
 import { AssertionError, assert } from '../base/assert.ts';
+import { LIMITS } from '../base/limits.ts';
 import { invalidateInodeNotification } from '../fuse/notifications.ts';
 import { FuseSession } from '../fuse/session.ts';
 import type { DirectEdge, DriverStart } from '../ipc/process-messages.ts';
@@ -11,9 +12,6 @@ import type { FileSystem } from '../vfs/filesystem.ts';
 import type { Orphans } from '../vfs/orphans.ts';
 import type { DriverCallbacks } from './driver.ts';
 import { mountNative } from './native-edge.ts';
-
-/** When a successor asks which inodes without a name are still in use: what its predecessor did not answer is answered then. */
-const ORPHANS_AFTER_TAKEOVER_MS = 60_000;
 
 export interface Served {
   readonly fs: FileSystem;
@@ -73,7 +71,7 @@ function serveDevice({ fs, orphans, locks }: Served, start: DriverStart, { fd }:
   }
   if (start.session !== undefined) {
     tell({ type: 'ready' });
-    orphanTimer = setTimeout(() => orphans.askAboutAll(), ORPHANS_AFTER_TAKEOVER_MS).unref();
+    orphanTimer = setTimeout(() => orphans.askAboutAll(), LIMITS.orphansAfterTakeoverMs).unref();
   }
   return {
     get waitingCount() {

@@ -9,8 +9,6 @@ import { decodeEntry, decodeExtents, decodeInode, keys, nameOfKey, numberOfKey, 
 
 /** Longer chains of parents are circles. */
 const DEPTH_MAX = 10_000;
-/** A person reads no more. */
-const FILES_MAX = 10_000;
 
 /** A range of a file whose bytes lie in one of the blocks. */
 export interface BlockOwner {
@@ -28,7 +26,7 @@ export async function findBlockOwners(reader: Reader, blocks: readonly BlockId[]
     for (const extent of decodeExtents(value)) {
       if (!wanted.has(blockKey(extent.block))) continue;
       const inode = numberOfKey(key) as InodeNumber;
-      if (!found.has(inode) && found.size >= FILES_MAX) continue;
+      if (!found.has(inode) && found.size >= LIMITS.blockOwnersMax) continue;
       found.set(inode, [...(found.get(inode) ?? []), { offset: secondOfKey(key) * LIMITS.fileChunkBytes + extent.start, bytes: extent.bytes }]);
     }
   });

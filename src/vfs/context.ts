@@ -99,7 +99,6 @@ export function noteAccess(context: VfsContext, inode: Inode): void {
 }
 
 const DAY_SECONDS = 24 * 60 * 60;
-const ACCESS_TIMES_MAX = 4096;
 
 /** When reading sets the access time, as the mount options of the same names say: mount(8). */
 export interface AccessTimeRule {
@@ -128,7 +127,7 @@ export class AccessTimes {
     // Not now(), which every read would pay for: a day need not be exact.
     if (accessTime === 'relatime' && isAfter(accessed, inode.modified) && isAfter(accessed, inode.changed) && Date.now() / 1000 - accessed.seconds < DAY_SECONDS) return false;
     this.#late.set(inode.number, now());
-    return this.#late.size >= ACCESS_TIMES_MAX;
+    return this.#late.size >= LIMITS.accessTimesMax;
   }
 
   /** An explicit time was set: it wins. */

@@ -19,8 +19,6 @@ export interface ReplicatedLog {
   readonly neededFrom: Sequence | undefined;
 }
 
-/** Pending data older than this is moved to the workers even when there is little of it. */
-const PENDING_AGE_MS = 5_000;
 const MOVE_BATCH_BYTES = 1024 * 1024;
 const GARBAGE_BATCH = 512;
 
@@ -142,7 +140,7 @@ export class Durability {
     await attempt(() => this.#beforeSync());
     await attempt(() => this.sync());
     await attempt(() => this.reclaim());
-    await attempt(() => this.#move(performance.now() - PENDING_AGE_MS, 0));
+    await attempt(() => this.#move(performance.now() - LIMITS.pendingAgeMs, 0));
     await attempt(() => this.#trim());
     await attempt(() => this.#afterSync());
     if (failures.length > 0) throw new AggregateError(failures, failures.map((error) => (error as Error).message).join('; '));

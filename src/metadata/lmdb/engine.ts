@@ -22,7 +22,6 @@ import { decodeNumber, encodeNumber, isInodeKey, keys } from '../schema.ts';
 
 /** Rows of the database itself, below every schema key: never logged. */
 const APPLIED_SEQUENCE = Buffer.from('\0applied');
-const RESULTS_MAX = 16_384;
 const INODE_COUNT = Buffer.from('\0inodes');
 
 /** A journal record that carried small data which may not be on the workers yet. */
@@ -350,7 +349,7 @@ export class LmdbEngine implements MetadataEngine {
   /** Of many, the last are kept: what is not answered yet is not old. */
   #remember(header: RecordHeader): void {
     this.#committed.set(`${header.requestHi}:${header.requestLo}`, header.result);
-    if (this.#committed.size <= RESULTS_MAX) return;
+    if (this.#committed.size <= LIMITS.requestResultsMax) return;
     for (const oldest of this.#committed.keys()) {
       this.#committed.delete(oldest);
       break;
