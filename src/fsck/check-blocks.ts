@@ -3,7 +3,7 @@
 // Extents are in the order of files, and not of blocks: blocks are taken a window at a time, as names are (check-names.ts).
 import { blockKey, compareBlockIds, formatBlockId } from '../base/ids.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
-import { PRESENT, blockOfKey, encodeBlockRow, decodeBlockRow, keys, numberOfKey } from '../metadata/schema.ts';
+import { blockOfKey, encodeBlockRow, decodeBlockRow, keys, numberOfKey } from '../metadata/schema.ts';
 import type { Extent } from '../metadata/schema.ts';
 import type { Row } from '../metadata/engine.ts';
 import { rangeOfType, setAsideKey } from '../metadata/row-types.ts';
@@ -11,7 +11,7 @@ import { setAside } from './checker.ts';
 import type { Checker } from './checker.ts';
 import { readBlockRow, readExtents } from './decode.ts';
 import type { Repair } from './finding.ts';
-import { guarded } from './finding.ts';
+import { guarded, holdGarbage } from './finding.ts';
 import type { RowCursor } from './row-cursor.ts';
 
 /** Blocks without a row that are remembered with their sums; further ones are found when these are repaired. */
@@ -191,8 +191,8 @@ class BlockWindow {
     if (references === 0) {
       if (this.#keepsUnused) return undefined;
       const repair = guarded([[key, value]], (tx) => {
+        holdGarbage(tx);
         tx.delete(key);
-        tx.put(keys.garbage(id), PRESENT);
       });
       return this.#checker.report({ kind: 'blockUnused', subject, detail, repair });
     }

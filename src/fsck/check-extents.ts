@@ -7,7 +7,7 @@ import { encodeExtents, keys, secondOfKey } from '../metadata/schema.ts';
 import type { Extent, Inode, Reservation } from '../metadata/schema.ts';
 import type { Checker } from './checker.ts';
 import { readExtents } from './decode.ts';
-import { guarded } from './finding.ts';
+import { guarded, holdGarbage } from './finding.ts';
 
 const CHUNK = LIMITS.fileChunkBytes;
 
@@ -56,6 +56,7 @@ export class ExtentSums {
     this.#checker.report({
       kind: 'extents', subject: { inode: this.#number }, detail: `inode ${this.#number}: the extents of chunk ${chunk} overlap, are out of order or out of bounds`,
       repair: guarded([[key, value]], (tx) => {
+        holdGarbage(tx);
         tx.put(setAsideKey(key), setAsideValue(value));
         if (good.length > 0) tx.put(keys.extents(this.#number, chunk), encodeExtents(good));
         else tx.delete(key);

@@ -4,7 +4,7 @@ import { setAsideKey, setAsideValue } from '../metadata/row-types.ts';
 import { numberOfKey } from '../metadata/schema.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import type { Finding, FindingKind, Repair } from './finding.ts';
-import { guarded } from './finding.ts';
+import { guarded, holdGarbage } from './finding.ts';
 import { RowCursor } from './row-cursor.ts';
 
 export interface CheckOptions {
@@ -86,6 +86,7 @@ export class Checker {
 /** Takes a row out of the way, and keeps its bytes. */
 export function setAside([key, value]: Row): Repair {
   return guarded([[key, value]], (tx) => {
+    holdGarbage(tx);
     tx.put(setAsideKey(key), setAsideValue(value));
     tx.delete(key);
   });

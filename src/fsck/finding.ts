@@ -1,7 +1,7 @@
 // What fsck can find, what it says of it, and what becomes of it.
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import type { Reader, Transaction } from '../metadata/engine.ts';
-import { decodeInode, encodeInode, keys } from '../metadata/schema.ts';
+import { BOOKKEEPING, decodeInode, encodeInode, encodeNumber, keys } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
 
 /** Each kind with what is wrong, for a person, and what a repair does about it. */
@@ -32,7 +32,7 @@ export const FINDINGS = {
   attributeFlags: { means: 'attributes or ACLs that are not looked for, or not there', repair: 'set right' },
   linkTarget: { means: 'symbolic link without its target, or of another length', repair: 'its length set right; a target that is gone is gone' },
   blockCounts: { means: 'block with wrong references or live bytes', repair: 'set right' },
-  blockUnused: { means: 'block that no file uses', repair: 'deleted, unless rows were set aside that may name it' },
+  blockUnused: { means: 'block that no file uses', repair: 'forgotten, and kept on the disks until sdfs gc: a lost row may have named it' },
   blockMissing: { means: 'range of a file in a block that the metadata does not know', repair: 'known again where a disk has the block; left alone else' },
   blockBounds: { means: 'range of a file behind the end of its block', repair: 'the length set right where a disk has the block so long; left alone else' },
   garbageNeeded: { means: 'block that is used and would be deleted', repair: 'kept' },
@@ -110,6 +110,11 @@ export function changeInode(tx: Transaction, number: InodeNumber, change: (inode
   change(inode);
   tx.put(keys.inode(number), encodeInode(inode));
   return true;
+}
+
+/** From now on blocks that no row names stay on the disks, until somebody asks for gc: part of each repair that forgets what may have named one. */
+export function holdGarbage(tx: Transaction): void {
+  tx.put(keys.bookkeeping(BOOKKEEPING.garbageHold), encodeNumber(Date.now()));
 }
 
 function sameBytes(one: Buffer | undefined, other: Buffer | undefined): boolean {

@@ -269,7 +269,7 @@ describe('fsck', () => {
     damage((tx) => tx.put(keys.block(two!.block), encodeBlockRow({ bytes: 2 ** 20, references: 1, liveBytes: 2 ** 20 })));
   });
 
-  it('sets counts and lengths of blocks right, and lets blocks go that nothing names', async () => {
+  it('sets counts and lengths of blocks right, and forgets blocks that nothing names, without deleting them', async () => {
     const unused: BlockId = { hi: 0, lo: 4000 };
     const [one] = extentsOf(sample.large, 0);
     const [two] = extentsOf(sample.large, 1);
@@ -280,7 +280,9 @@ describe('fsck', () => {
       tx.put(keys.garbage(two!.block), PRESENT);
     });
     await expectRepaired('blockCounts', 'blockUnused', 'blockBounds', 'garbageNeeded');
-    expect(harness.engine.reader.get(keys.garbage(unused))).toBeDefined();
+    expect(harness.engine.reader.get(keys.block(unused))).toBeUndefined();
+    expect(harness.engine.reader.get(keys.garbage(unused))).toBeUndefined();
+    expect(harness.engine.reader.get(keys.bookkeeping(BOOKKEEPING.garbageHold))).toBeDefined();
   });
 
   it('counts files anew, and raises leases that numbers have passed', async () => {
@@ -290,6 +292,15 @@ describe('fsck', () => {
       tx.put(keys.bookkeeping(BOOKKEEPING.blockLease), encodeNumber(2));
     });
     await expectRepaired('inodeCount', 'lease');
+  });
+
+  it('keeps the bytes of a file whose extents are lost: no block goes before gc is asked for', async () => {
+    const stored = harness.blocks.stored.size;
+    damage((tx) => tx.delete(keys.extents(sample.large, 0)));
+    await expectRepaired('allocatedBytes', 'blockUnused');
+    await harness.context.durability.reclaim();
+    expect(harness.blocks.stored.size).toBe(stored);
+    expect(harness.engine.reader.get(keys.bookkeeping(BOOKKEEPING.garbageHold))).toBeDefined();
   });
 
   it('says how many, and names some', async () => {
