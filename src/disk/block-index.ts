@@ -8,20 +8,30 @@
 //             key  "puts"        value  u64 number of the last put
 //
 // Values are little-endian. A process that dies loses nothing of it; after a power cut it is not to be trusted.
+//
+//   INDEX/SEAL      of data.mdb (os/file-seal.ts), from a clean end to the next start: LMDB believes its pages
+//   INDEX/DAMAGED   a process found it damaged, and ended: the next one makes it anew
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { open } from 'lmdb';
 import type { Database, RootDatabase } from 'lmdb';
+import { AssertionError } from '../base/assert.ts';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { BlockId } from '../base/ids.ts';
 import { readU64, writeU64 } from '../log/record.ts';
 import type { BlockClass } from './block-format.ts';
+import { sealOf } from '../os/file-seal.ts';
+import { replaceFile, syncPath } from '../os/replace-file.ts';
 import { GrowAhead } from './grow-ahead.ts';
 
 const VERSION = 1;
 const FORMAT_KEY = Buffer.from('format');
 const PUTS_KEY = Buffer.from('puts');
 const MAP_BYTES = 64 * 2 ** 30;
+const SEAL = 'SEAL';
+const DAMAGED = 'DAMAGED';
+/** MDB_PAGE_NOTFOUND to MDB_INVALID, MDB_CURSOR_FULL and MDB_PAGE_FULL, MDB_BAD_TXN to MDB_PROBLEM: lmdb.h. */
+const DAMAGE_CODES: ReadonlySet<unknown> = new Set([-30797, -30796, -30795, -30794, -30793, -30787, -30786, -30782, -30781, -30780, -30779]);
 
 export interface BlockLocation {
   readonly segment: number;
@@ -69,26 +79,47 @@ export class BlockIndex {
     if (version === undefined) this.#env.transactionSync(() => void this.#meta.put(FORMAT_KEY, Buffer.of(VERSION)));
   }
 
+  /** Whether it is as it was closed, as far as can be told: one that was not closed may be damaged all the same. Reads all of it. */
+  static async isAsClosed(directory: string, onProgress?: () => void): Promise<boolean> {
+    if (fs.existsSync(join(directory, DAMAGED))) return false;
+    const seal = join(directory, SEAL);
+    return !fs.existsSync(seal) || fs.readFileSync(seal, 'utf8').trim() === await sealOf(join(directory, 'data.mdb'), onProgress);
+  }
+
   /** `trusted: false` begins with an empty one. */
   static open(directory: string, options: { readonly trusted: boolean }): BlockIndex {
     if (!options.trusted) fs.rmSync(directory, { recursive: true, force: true });
     fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+    fs.rmSync(join(directory, SEAL), { force: true });
+    syncPath(directory);
     return new BlockIndex(directory);
   }
 
   get blockCount(): number {
-    return (this.#blocks.getStats() as { entryCount: number }).entryCount;
+    try {
+      return (this.#blocks.getStats() as { entryCount: number }).entryCount;
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   get(id: BlockId): BlockLocation | undefined {
-    const value = this.#blocks.getBinaryFast(this.#blockKey(id));
-    return value === undefined ? undefined : { segment: value.readUInt32LE(0), offset: value.readUInt32LE(4), blockBytes: value.readUInt32LE(8) };
+    try {
+      const value = this.#blocks.getBinaryFast(this.#blockKey(id));
+      return value === undefined ? undefined : { segment: value.readUInt32LE(0), offset: value.readUInt32LE(4), blockBytes: value.readUInt32LE(8) };
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   /** Number of the last put. */
   get putNumber(): number {
-    const value = this.#meta.getBinary(PUTS_KEY);
-    return value === undefined ? 0 : readU64(value, 0);
+    try {
+      const value = this.#meta.getBinary(PUTS_KEY);
+      return value === undefined ? 0 : readU64(value, 0);
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   set putNumber(number: number) {
@@ -99,23 +130,33 @@ export class BlockIndex {
 
   /** The location, with the checksums of pieces `first … first + count - 1`; fewer when the block has fewer. */
   getPieces(id: BlockId, first: number, count: number): (BlockLocation & { readonly checksums: Uint32Array }) | undefined {
-    // lmdb's own shared Buffer: valid up to the next call, and only as far as its length says.
-    const value = this.#blocks.getBinaryFast(this.#blockKey(id));
-    if (value === undefined) return undefined;
-    const pieces = (value.length - 12) / 4;
-    const checksums = new Uint32Array(Math.max(0, Math.min(count, pieces - first)));
-    for (let index = 0; index < checksums.length; index++) checksums[index] = value.readUInt32LE(12 + 4 * (first + index));
-    return { segment: value.readUInt32LE(0), offset: value.readUInt32LE(4), blockBytes: value.readUInt32LE(8), checksums };
+    try {
+      // lmdb's own shared Buffer: valid up to the next call, and only as far as its length says.
+      const value = this.#blocks.getBinaryFast(this.#blockKey(id));
+      if (value === undefined) return undefined;
+      const pieces = (value.length - 12) / 4;
+      const checksums = new Uint32Array(Math.max(0, Math.min(count, pieces - first)));
+      for (let index = 0; index < checksums.length; index++) checksums[index] = value.readUInt32LE(12 + 4 * (first + index));
+      return { segment: value.readUInt32LE(0), offset: value.readUInt32LE(4), blockBytes: value.readUInt32LE(8), checksums };
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   /** Up to `limit` blocks after `after`, in the order of ids. */
   list(after: BlockId | null, limit: number): { id: BlockId; bytes: number }[] {
-    const start = after === null ? Buffer.alloc(8) : Buffer.concat([this.#blockKey(after), Buffer.alloc(1)]);
-    const out: { id: BlockId; bytes: number }[] = [];
-    for (const { key, value } of this.#blocks.getRange({ start, limit })) {
-      out.push({ id: { hi: key.readUInt32BE(0), lo: key.readUInt32BE(4) }, bytes: value.readUInt32LE(8) });
+    try {
+      const start = after === null ? Buffer.alloc(8) : Buffer.concat([this.#blockKey(after), Buffer.alloc(1)]);
+      const out: { id: BlockId; bytes: number }[] = [];
+      for (const { key, value } of this.#blocks.getRange({ start, limit })) {
+        // Damaged pages may be out of order, and whoever lists the blocks would go in circles.
+        if (key.length !== 8 || key.compare(start) < 0 || (out.length > 0 && isBehind(out.at(-1)!.id, key))) throw this.damaged('its rows are out of order');
+        out.push({ id: { hi: key.readUInt32BE(0), lo: key.readUInt32BE(4) }, bytes: value.readUInt32LE(8) });
+      }
+      return out;
+    } catch (error) {
+      throw this.#failed(error);
     }
-    return out;
   }
 
   /** All changes that `work` makes (to about `rows` rows), or none when it throws. Survives the process when it returns. */
@@ -124,7 +165,7 @@ export class BlockIndex {
     try {
       return this.#env.transactionSync(work);
     } catch (error) {
-      throw this.#ahead.reasonOf(error);
+      throw this.#failed(this.#ahead.reasonOf(error));
     }
   }
 
@@ -150,13 +191,17 @@ export class BlockIndex {
   }
 
   segments(): SegmentRow[] {
-    return [...this.#segments.getRange({})].map(({ key, value }) => ({
-      number: key.readUInt32BE(0),
-      class: value[0] === 1 ? 'large' : 'small',
-      end: value.readUInt32LE(4),
-      liveBytes: value.readUInt32LE(8),
-      punchedBytes: value.readUInt32LE(12),
-    }));
+    try {
+      return [...this.#segments.getRange({})].map(({ key, value }) => ({
+        number: key.readUInt32BE(0),
+        class: value[0] === 1 ? 'large' : 'small',
+        end: value.readUInt32LE(4),
+        liveBytes: value.readUInt32LE(8),
+        punchedBytes: value.readUInt32LE(12),
+      }));
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   putSegment(row: SegmentRow): void {
@@ -175,8 +220,12 @@ export class BlockIndex {
 
   /** Records that no block needs any more, of one segment or of all, in order. */
   dead(limit: number, segment?: number): BlockLocation[] {
-    const range = segment === undefined ? {} : { start: pair(segment, 0), end: pair(segment + 1, 0) };
-    return [...this.#dead.getRange(limit === Infinity ? range : { ...range, limit })].map(({ key, value }) => ({ segment: key.readUInt32BE(0), offset: key.readUInt32BE(4), blockBytes: value.readUInt32LE(0) }));
+    try {
+      const range = segment === undefined ? {} : { start: pair(segment, 0), end: pair(segment + 1, 0) };
+      return [...this.#dead.getRange(limit === Infinity ? range : { ...range, limit })].map(({ key, value }) => ({ segment: key.readUInt32BE(0), offset: key.readUInt32BE(4), blockBytes: value.readUInt32LE(0) }));
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   addDead(location: BlockLocation): void {
@@ -199,6 +248,24 @@ export class BlockIndex {
     } finally {
       await file.close();
     }
+    const seal = await sealOf(join(this.#directory, 'data.mdb'));
+    try {
+      replaceFile(join(this.#directory, SEAL), `${seal}\n`);
+    } catch (error) {
+      // A full disk closes without a seal.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    }
+  }
+
+  /** For an error that came of what the index holds: the process has to end, and the next one makes the index anew. */
+  damaged(error: unknown): AssertionError {
+    fs.writeFileSync(join(this.#directory, DAMAGED), '');
+    return new AssertionError(`the block index in ${this.#directory} is damaged, and will be made anew: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+
+  #failed(error: unknown): unknown {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    return DAMAGE_CODES.has(code) || code === 'ERR_OUT_OF_RANGE' || code === 'ERR_BUFFER_OUT_OF_BOUNDS' || code === 'ERR_INVALID_ARG_TYPE' ? this.damaged(error) : error;
   }
 
   #blockKey(id: BlockId): Buffer {
@@ -210,6 +277,12 @@ export class BlockIndex {
     this.#key.writeUInt32BE(lo, 4);
     return this.#key;
   }
+}
+
+/** Whether `id` is not before `key`. */
+function isBehind(id: BlockId, key: Buffer): boolean {
+  const hi = key.readUInt32BE(0);
+  return id.hi > hi || (id.hi === hi && id.lo >= key.readUInt32BE(4));
 }
 
 function pair(hi: number, lo: number): Buffer {

@@ -40,10 +40,14 @@ export async function openBlocks(options: OpenBlocksOptions): Promise<{ index: B
   return adopt(index, options);
 }
 
-/** Undefined when the index cannot be read, or knows of segments that are not there. */
+/** Undefined when the index cannot be read, or knows of other segments than those that are there. */
 async function openTrusted(options: OpenBlocksOptions): Promise<BlockIndex | undefined> {
   let index: BlockIndex;
   try {
+    if (!(await BlockIndex.isAsClosed(options.indexDirectory, options.onProgress))) {
+      options.log.error({ index: options.indexDirectory }, 'the block index is not as it was closed; it is made anew from the segments');
+      return undefined;
+    }
     index = BlockIndex.open(options.indexDirectory, { trusted: true });
   } catch (error) {
     if (!(error instanceof Error) || !('code' in error)) throw error;
@@ -51,9 +55,16 @@ async function openTrusted(options: OpenBlocksOptions): Promise<BlockIndex | und
     return undefined;
   }
   const sizes = new Map(listSegments(options.segmentDirectory).map(({ number, path }) => [number, fs.statSync(path).size]));
-  const missing = index.segments().find((row) => (sizes.get(row.number) ?? 0) < row.end);
-  if (missing === undefined) return index;
-  options.log.error({ segment: missing.number, end: missing.end, found: sizes.get(missing.number) }, 'a segment of blocks is missing or short; the block index is made anew from what is there');
+  const rows = index.segments();
+  const missing = rows.find((row) => (sizes.get(row.number) ?? 0) < row.end);
+  const unknown = [...sizes].find(([number, size]) => size > SEGMENT_HEADER_BYTES && !rows.some((row) => row.number === number));
+  if (missing === undefined && unknown === undefined) return index;
+  if (unknown !== undefined) {
+    options.log.error({ segment: unknown[0] }, 'the block index does not know a segment of blocks; it is made anew from the segments');
+    await index.close();
+    return undefined;
+  }
+  options.log.error({ segment: missing?.number, end: missing?.end, found: sizes.get(missing?.number ?? 0) }, 'a segment of blocks is missing or short; the block index is made anew from what is there');
   await index.close();
   return undefined;
 }

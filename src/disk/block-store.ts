@@ -3,7 +3,7 @@
 // A put is a write at the end of a segment and a row in the index. Rows of one turn of the loop share a transaction:
 // it costs as much as the rest of a small put, and nobody is told before it is committed.
 import { join } from 'node:path';
-import { assert } from '../base/assert.ts';
+import { assert, AssertionError } from '../base/assert.ts';
 import { formatBlockId } from '../base/ids.ts';
 import type { BlockId, Uuid } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -191,7 +191,9 @@ export class BlockStore {
       throw diskError(error, `block ${formatBlockId(id)} cannot be read`);
     };
     try {
-      const data = this.#reader.read(this.#segments.get(found.segment), offset, bytes);
+      const segment = this.#segments.find(found.segment);
+      if (segment === undefined) throw new WorkerError('damaged', `block ${formatBlockId(id)} should be in segment ${found.segment}, which is not here`);
+      const data = this.#reader.read(segment, offset, bytes);
       return data instanceof Promise ? data.then((late) => ({ blockBytes, checksums, data: late }), failed) : { blockBytes, checksums, data };
     } catch (error) {
       return failed(error);
@@ -268,7 +270,8 @@ export class BlockStore {
       this.#apply(changes);
       waiting.resolve();
     } catch (error) {
-      waiting.reject(diskError(error, 'the block index cannot be written'));
+      // What does not add up came from the index.
+      waiting.reject(error instanceof AssertionError ? this.#index.damaged(error) : diskError(error, 'the block index cannot be written'));
       this.#withdraw(changes);
     }
   }

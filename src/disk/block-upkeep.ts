@@ -3,10 +3,11 @@
 //
 // All of it works on a full disk: it uses the reserve, and gives back more than it takes.
 import fs from 'node:fs';
+import { AssertionError } from '../base/assert.ts';
 import { FormatError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { errno, fallocate, SystemCallError } from '../os/libc.ts';
-import { DEAD, layoutOf, STATE_OFFSET } from './block-format.ts';
+import { DEAD, decodeBlockHeader, layoutOf, STATE_OFFSET } from './block-format.ts';
 import type { BlockIndex, BlockLocation } from './block-index.ts';
 import type { ScannedBlock } from './block-scan.ts';
 import { scanSegment } from './block-scan.ts';
@@ -84,6 +85,7 @@ export class BlockUpkeep {
       if (this.#buryDead() || this.#removeEmpty() || (await this.#compact())) again = PAUSE_MS;
       this.#failures = 0;
     } catch (error) {
+      if (error instanceof AssertionError) throw error;
       this.#parts.log[this.#failures++ === 0 ? 'warn' : 'debug']({ err: error }, 'dead blocks could not be cleared away; trying again every few seconds');
       this.#parts.onFailure?.(error);
       this.#compaction = undefined;
@@ -125,6 +127,7 @@ export class BlockUpkeep {
   /** Marks the record dead and, if it is worth it, gives its data back. Returns the bytes given back. */
   #bury(segment: BlockSegment, { offset, blockBytes }: BlockLocation): number {
     const fd = this.#parts.segments.fdOf(segment);
+    if (!this.#isDead(segment, fd, { offset, blockBytes })) return 0;
     fs.writeSync(fd, Buffer.of(DEAD), 0, 1, offset + STATE_OFFSET);
     if (segment.class === 'small') return 0;
     const { dataOffset, recordBytes } = layoutOf(blockBytes);
@@ -133,6 +136,16 @@ export class BlockUpkeep {
     // A file system without holes keeps the space until the segment is empty.
     this.#parts.log.debug({ err: new SystemCallError('fallocate', segment.path, errno()) }, 'no hole was punched');
     return 0;
+  }
+
+  /** Whether the record is there and no block lies in it: a damaged index may lead into a living one. */
+  #isDead(segment: BlockSegment, fd: number, { offset, blockBytes }: Omit<BlockLocation, 'segment'>): boolean {
+    const bytes = Buffer.alloc(layoutOf(blockBytes).dataOffset);
+    const read = fs.readSync(fd, bytes, 0, bytes.length, offset);
+    const header = decodeBlockHeader(bytes.subarray(0, read), 0);
+    if (header === undefined || header.blockBytes !== blockBytes) return false;
+    const living = this.#parts.index.get(header.id);
+    return living === undefined || living.segment !== segment.number || living.offset !== offset;
   }
 
   /** A segment that became empty while it took appends. True when there may be more. */

@@ -5,23 +5,32 @@
 //     rows   the rows of the key space, as they are
 //     meta   key "applied"   value  0 u8 version (1)   4 u32 driver epoch   8 u64 sequence: all records up to it are in
 //                                   the rows; little-endian
+//            key "digest"    value  0 u32 sum   4 u64 count: what the rows add up to, see ipc/rows-digest.ts   12 u32 CRC-32 of
+//                                   "applied" and bytes 0-11; missing where an older sdfs made the checkpoint
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { open } from 'lmdb';
 import type { Database, RootDatabase } from 'lmdb';
 import { z } from 'zod';
 import { assert } from '../base/assert.ts';
-import { EXIT, UserError } from '../base/errors.ts';
+import { EXIT, FormatError, UserError } from '../base/errors.ts';
 import type { DriverEpoch, Sequence } from '../base/ids.ts';
 import type { Row } from '../ipc/messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
+import { NO_ROWS, RowsDigester, sameDigest } from '../ipc/rows-digest.ts';
+import type { RowsDigest } from '../ipc/rows-digest.ts';
 import { readU64, writeU64 } from '../log/record.ts';
 import { diskError } from './disk-error.ts';
 import { GrowAhead } from './grow-ahead.ts';
+import { parseCheckedJson, toCheckedJson } from '../base/checked-json.ts';
 import { replaceFile, syncPath } from '../os/replace-file.ts';
 
 const VERSION = 1;
 const APPLIED_KEY = Buffer.from('applied');
+const DIGEST_KEY = Buffer.from('digest');
+/** Rows whose digest is reckoned without letting requests in between. */
+const DIGEST_ROWS = 256;
 const MAP_BYTES = 256 * 2 ** 30;
 
 /** A place in the log: the last record that is covered, and its driver. */
@@ -44,6 +53,8 @@ export class Checkpoint {
   /** Of `#tables`. */
   #ahead: GrowAhead;
   #applied: LogPosition;
+  /** Of `#tables`; null: not known. */
+  #digest: RowsDigest | null;
   #loading: Loading | undefined;
   #newestGeneration: number;
   #givenUp: Promise<void> = Promise.resolve();
@@ -58,6 +69,7 @@ export class Checkpoint {
     this.#tables = openTables(generationPath(directory, generation), { durable: true });
     this.#ahead = new GrowAhead(join(generationPath(directory, generation), 'data.mdb'));
     this.#applied = readApplied(this.#tables, directory);
+    this.#digest = readDigest(this.#tables);
   }
 
   /** Opens the checkpoint in `directory`, empty when there is none. UserError when a newer version wrote it. */
@@ -65,19 +77,40 @@ export class Checkpoint {
     fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
     const file = join(directory, 'current');
     if (!fs.existsSync(file)) writeCurrent(directory, 1, undefined);
-    const json: unknown = JSON.parse(fs.readFileSync(file, 'utf8'));
-    const version = typeof json === 'object' && json !== null && 'version' in json ? json.version : undefined;
-    if (typeof version === 'number' && version > VERSION) throw new UserError(`${file} has version ${version}, and this sdfs knows ${VERSION}: the disk was used by a newer sdfs; install that one`, EXIT.unsupported);
-    const { generation, resetLog } = currentSchema.parse(json);
+    const { generation, resetLog } = readCurrent(file);
     for (const name of fs.readdirSync(directory)) {
       if (/^g\d+$/.test(name) && Number(name.slice(1)) !== generation) fs.rmSync(join(directory, name), { recursive: true });
     }
-    return new Checkpoint(directory, generation, resetLog as LogPosition | undefined);
+    return new Checkpoint(directory, generation, resetLog);
+  }
+
+  /**
+   * Reads all of the checkpoint in `directory`, and compares it with what was put there. Where its pages are damaged, LMDB
+   * may end the process.
+   */
+  static isWhole(directory: string): boolean {
+    const { generation } = readCurrent(join(directory, 'current'));
+    const tables = openTables(generationPath(directory, generation), { durable: true });
+    const digest = readDigest(tables);
+    const digester = new RowsDigester();
+    let before: Buffer | undefined;
+    for (const row of tables.rows.getRange({})) {
+      const key = Buffer.from(row.key);
+      if (before !== undefined && before.compare(key) >= 0) return false;
+      before = key;
+      digester.add(key, row.value);
+    }
+    return digest === null || sameDigest(digest, digester.digest);
   }
 
   /** The last record that the rows contain; 0 when there are none. */
   get applied(): LogPosition {
     return this.#applied;
+  }
+
+  /** What the rows should add up to. */
+  get digest(): RowsDigest | null {
+    return this.#digest;
   }
 
   get resetLog(): LogPosition | undefined {
@@ -88,11 +121,14 @@ export class Checkpoint {
   async apply(rows: Iterable<readonly [key: Buffer, value: Buffer | null]>, applied: LogPosition): Promise<void> {
     assert(applied.sequence >= this.#applied.sequence, 'a checkpoint does not go back');
     const tables = this.#tables;
+    const all = [...rows];
+    const digest = await this.#digestAfter(all);
     this.#ahead.prepare(Infinity);
     // One transaction, which lmdb's own thread writes and syncs. The promises of the single writes are the batch's.
     const write = (): void => {
-      for (const [key, value] of rows) void (value === null ? tables.rows.remove(key) : tables.rows.put(key, value));
+      for (const [key, value] of all) void (value === null ? tables.rows.remove(key) : tables.rows.put(key, value));
       void tables.meta.put(APPLIED_KEY, encodeApplied(applied));
+      if (digest !== null) void tables.meta.put(DIGEST_KEY, encodeDigest(digest, applied));
     };
     try {
       await tables.env.batch(write);
@@ -100,6 +136,19 @@ export class Checkpoint {
       throw diskError(this.#ahead.reasonOf(await reasonOf(error)), 'the checkpoint cannot be written');
     }
     this.#applied = applied;
+    this.#digest = digest;
+  }
+
+  async #digestAfter(rows: readonly (readonly [key: Buffer, value: Buffer | null])[]): Promise<RowsDigest | null> {
+    if (this.#digest === null) return null;
+    const digester = new RowsDigester(this.#digest);
+    for (const [index, [key, value]] of rows.entries()) {
+      const before = this.#tables.rows.getBinary(key);
+      if (before !== undefined) digester.remove(key, before);
+      if (value !== null) digester.add(key, value);
+      if (index % DIGEST_ROWS === DIGEST_ROWS - 1) await new Promise((resolve) => setImmediate(resolve));
+    }
+    return digester.digest;
   }
 
   /** Rows with keys greater than `after`, in order: as many as `bytesMax` bytes of keys and values hold, but at least one. */
@@ -120,7 +169,7 @@ export class Checkpoint {
     // A generation is never used twice: lmdb may still be closing the one that is given up.
     this.#givenUp = this.#giveUp(this.#loading);
     const generation = ++this.#newestGeneration;
-    this.#loading = { generation, ...openTables(generationPath(this.#directory, generation), { durable: false }) };
+    this.#loading = { generation, digester: new RowsDigester(), ...openTables(generationPath(this.#directory, generation), { durable: false }) };
   }
 
   async #giveUp(loading: Loading | undefined): Promise<void> {
@@ -135,7 +184,10 @@ export class Checkpoint {
     const loading = this.#loading;
     if (loading === undefined) throw new WorkerError('badRequest', 'no checkpoint was begun');
     loading.env.transactionSync(() => {
-      for (const [key, value] of rows) void loading.rows.put(key, value);
+      for (const [key, value] of rows) {
+        void loading.rows.put(key, value);
+        loading.digester.add(key, value);
+      }
     });
   }
 
@@ -144,7 +196,11 @@ export class Checkpoint {
     const loading = this.#loading;
     if (loading === undefined) throw new WorkerError('badRequest', 'no checkpoint was begun');
     this.#loading = undefined;
-    loading.env.transactionSync(() => void loading.meta.put(APPLIED_KEY, encodeApplied(applied)));
+    const { digest } = loading.digester;
+    loading.env.transactionSync(() => {
+      void loading.meta.put(APPLIED_KEY, encodeApplied(applied));
+      void loading.meta.put(DIGEST_KEY, encodeDigest(digest, applied));
+    });
     await loading.env.close();
     const path = generationPath(this.#directory, loading.generation);
     const data = await fs.promises.open(join(path, 'data.mdb'), 'r+');
@@ -163,6 +219,7 @@ export class Checkpoint {
     this.#tables = openTables(path, { durable: true });
     this.#ahead = new GrowAhead(join(path, 'data.mdb'));
     this.#applied = applied;
+    this.#digest = digest;
     await replaced.env.close();
     await fs.promises.rm(before, { recursive: true });
   }
@@ -189,6 +246,7 @@ interface Tables {
 /** A checkpoint that is not committed yet. */
 interface Loading extends Tables {
   readonly generation: number;
+  readonly digester: RowsDigester;
 }
 
 function openTables(path: string, options: { readonly durable: boolean }): Tables {
@@ -221,8 +279,36 @@ function readApplied({ meta }: Tables, directory: string): LogPosition {
   return { sequence: readU64(value, 8) as Sequence, epoch: value.readUInt32LE(4) as DriverEpoch };
 }
 
+/** A new checkpoint has no rows; one that has some and no digest is an older sdfs's. */
+function readDigest({ meta }: Tables): RowsDigest | null {
+  const value = meta.getBinary(DIGEST_KEY);
+  const applied = meta.getBinary(APPLIED_KEY);
+  if (value === undefined) return applied === undefined ? NO_ROWS : null;
+  if (applied === undefined || value.length !== 16 || crc32(value.subarray(0, 12), crc32(applied)) !== value.readUInt32LE(12)) {
+    throw new FormatError('checkpoint', { wanted: 'a place in the log that fits its checksum', found: 'another' });
+  }
+  return { sum: value.readUInt32LE(0), count: readU64(value, 4) };
+}
+
+function encodeDigest({ sum, count }: RowsDigest, applied: LogPosition): Buffer {
+  const out = Buffer.alloc(16);
+  out.writeUInt32LE(sum, 0);
+  writeU64(out, count, 4);
+  out.writeUInt32LE(crc32(out.subarray(0, 12), crc32(encodeApplied(applied))), 12);
+  return out;
+}
+
+/** UserError when a newer version wrote it; SyntaxError and ZodError when it is damaged. */
+function readCurrent(file: string): { generation: number; resetLog: LogPosition | undefined } {
+  const json = parseCheckedJson(fs.readFileSync(file, 'utf8'));
+  const version = typeof json === 'object' && json !== null && 'version' in json ? json.version : undefined;
+  if (typeof version === 'number' && version > VERSION) throw new UserError(`${file} has version ${version}, and this sdfs knows ${VERSION}: the disk was used by a newer sdfs; install that one`, EXIT.unsupported);
+  const { generation, resetLog } = currentSchema.parse(json);
+  return { generation, resetLog: resetLog as LogPosition | undefined };
+}
+
 function writeCurrent(directory: string, generation: number, resetLog: LogPosition | undefined): void {
-  replaceFile(join(directory, 'current'), `${JSON.stringify({ version: VERSION, generation, resetLog })}\n`);
+  replaceFile(join(directory, 'current'), toCheckedJson({ version: VERSION, generation, ...(resetLog === undefined ? {} : { resetLog }) }));
 }
 
 function generationPath(directory: string, generation: number): string {

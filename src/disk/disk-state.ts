@@ -1,10 +1,11 @@
 // What a worker must know of its own last run: whether what it did not sync is still as it left it, and whom it served.
 //
 //   DISK/state.json   JSON: version 1, bootId (of the kernel that ran it), clean (all was synced at its end),
-//                     epoch (newest driver that it served)
+//                     epoch (newest driver that it served), crc (base/checked-json.ts)
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { parseCheckedJson, toCheckedJson } from '../base/checked-json.ts';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { writeStateFile } from './state-file.ts';
@@ -54,7 +55,7 @@ export class DiskState {
   }
 
   #write(clean: boolean): void {
-    writeStateFile(this.#file, `${JSON.stringify({ version: VERSION, bootId: this.#bootId, clean, epoch: this.#epoch })}\n`);
+    writeStateFile(this.#file, toCheckedJson({ version: VERSION, bootId: this.#bootId, clean, epoch: this.#epoch }));
   }
 }
 
@@ -62,7 +63,7 @@ export class DiskState {
 function read(file: string): z.infer<typeof stateSchema> | undefined {
   let json: unknown;
   try {
-    json = JSON.parse(fs.readFileSync(file, 'utf8'));
+    json = parseCheckedJson(fs.readFileSync(file, 'utf8'));
   } catch (error) {
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

@@ -24,6 +24,8 @@ export interface DiskOptions {
   readonly onFailure?: (error: unknown) => void;
   /** Called again and again while opening takes its time. */
   readonly onProgress?: () => void;
+  /** The last process that had the disk was ended by a fault of its own: what LMDB has is looked at, or made anew. */
+  readonly crashed?: { readonly checkpointIsWhole: (directory: string) => Promise<boolean> } | undefined;
   /** For tests: small segments, and another boot. */
   readonly segmentBytes?: number;
   readonly logSegmentBytes?: number;
@@ -67,8 +69,8 @@ export class Disk {
       const { volume, disks } = identity.description;
       const space = new DiskSpace(directory, { directories: await countSharing(directory, disks.map((disk) => disk.directory)) });
       const sizes = sizesFor(space.totalBytes);
-      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress, onFailure: options.onFailure });
-      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax, onFailure: options.onFailure });
+      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean && options.crashed === undefined, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress, onFailure: options.onFailure });
+      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax, checkpointIsWhole: options.crashed?.checkpointIsWhole, onFailure: options.onFailure });
       state.markInUse();
       return new Disk({ identity, directory, membership, blocks, metadata, dumps: new DumpStore(directory), space, state, release });
     } catch (error) {

@@ -3,6 +3,7 @@
 //   DISK/sdfs-disk.json   JSON:
 //                           format   "sdfs-disk"
 //                           version  1; a newer one is refused
+//                           crc      see base/checked-json.ts
 //                           worker   index of this disk in the volume
 //                           disk     32 hex digits
 //                           volume   the description: version, volume (32 hex digits), name, copies, blockBytes,
@@ -21,6 +22,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { assert } from '../base/assert.ts';
+import { parseCheckedJson, toCheckedJson } from '../base/checked-json.ts';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { Uuid, WorkerId } from '../base/ids.ts';
@@ -78,7 +80,7 @@ export function initDisk(directory: string, options: { readonly worker: WorkerId
 /** Replaces the description, durably: a changed name, number of copies or set of disks. Nobody may hold the disk meanwhile. */
 export function writeIdentity(directory: string, identity: DiskIdentity): void {
   const content = { format: 'sdfs-disk', version: VERSION, worker: identity.worker, disk: identity.disk, volume: identity.description };
-  replaceFile(join(directory, IDENTITY_FILE), `${JSON.stringify(content, null, 2)}\n`);
+  replaceFile(join(directory, IDENTITY_FILE), toCheckedJson(content, 2));
 }
 
 /** UserError: notFound (no disk of sdfs there), unsupported (newer), damaged, denied. */
@@ -94,9 +96,9 @@ export function readIdentity(directory: string): DiskIdentity {
 function parseIdentity(file: string, text: string): DiskIdentity {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseCheckedJson(text);
   } catch (cause) {
-    throw damaged(file, 'not JSON', cause);
+    throw damaged(file, (cause as Error).message, cause);
   }
   const version = typeof json === 'object' && json !== null && 'version' in json ? json.version : undefined;
   if (typeof version === 'number' && version > VERSION) {
@@ -163,5 +165,5 @@ function explained<T>(directory: string, work: () => T): T {
 }
 
 function damaged(file: string, detail: string, cause?: unknown): UserError {
-  return new UserError(`the identity file ${file} is damaged (${detail}): copy the description from another disk of the volume into it, with this disk's own worker and disk`, EXIT.damaged, { cause });
+  return new UserError(`the identity file ${file} is damaged (${detail}): copy the description from another disk of the volume into it, with this disk's own worker and disk, and without "crc"`, EXIT.damaged, { cause });
 }

@@ -1,10 +1,11 @@
 // What a disk knows of the membership of its volume; the rules are in base/membership.ts.
 //
 //   DISK/membership.json   JSON: version 1, epoch, driver (epoch of the driver that made it), members, log (or null) and
-//                          former: lists of disks, 32 hex digits each
+//                          former: lists of disks, 32 hex digits each; crc (base/checked-json.ts)
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { parseCheckedJson, toCheckedJson } from '../base/checked-json.ts';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { DriverEpoch, Uuid } from '../base/ids.ts';
 import type { Membership } from '../base/membership.ts';
@@ -27,7 +28,7 @@ export function readMembership(directory: string): Membership | null {
   const file = join(directory, MEMBERSHIP_FILE);
   let json: unknown;
   try {
-    json = JSON.parse(fs.readFileSync(file, 'utf8'));
+    json = parseCheckedJson(fs.readFileSync(file, 'utf8'));
   } catch (error) {
     if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
@@ -40,5 +41,5 @@ export function readMembership(directory: string): Membership | null {
 
 /** Power-proof when it returns. */
 export function writeMembership(directory: string, { epoch, driver, members, log, former }: Membership): void {
-  writeStateFile(join(directory, MEMBERSHIP_FILE), `${JSON.stringify({ version: VERSION, epoch, driver, members, log, former })}\n`);
+  writeStateFile(join(directory, MEMBERSHIP_FILE), toCheckedJson({ version: VERSION, epoch, driver, members, log, former }));
 }

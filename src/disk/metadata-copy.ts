@@ -4,11 +4,14 @@
 // the driver gives, and the log drops what the checkpoint has durably taken over.
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { UserError } from '../base/errors.ts';
 import type { DriverEpoch, Sequence } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { LogState, Row } from '../ipc/messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
+import type { RowsDigest } from '../ipc/rows-digest.ts';
+import { ERRNO } from '../os/libc.ts';
 import { LogFile } from '../log/log-file.ts';
 import { decodeRecord } from '../log/record.ts';
 import { Checkpoint } from './checkpoint.ts';
@@ -24,6 +27,8 @@ export interface MetadataCopyOptions {
   readonly logSparesMax?: number | undefined;
   /** Called when the checkpoint cannot be brought forward. */
   readonly onFailure?: ((error: unknown) => void) | undefined;
+  /** Asked whether the checkpoint below a directory is whole, where the last process may have died of it; default: it is. */
+  readonly checkpointIsWhole?: ((directory: string) => Promise<boolean>) | undefined;
 }
 
 export class MetadataCopy {
@@ -41,8 +46,10 @@ export class MetadataCopy {
 
   static async open(options: MetadataCopyOptions): Promise<MetadataCopy> {
     const checkpointDirectory = join(options.directory, 'checkpoint');
-    let checkpoint = Checkpoint.open(checkpointDirectory);
+    const opened = await openCheckpoint(checkpointDirectory, options);
+    let { checkpoint } = opened;
     const log = LogFile.open(join(options.directory, 'log'), { segmentBytes: options.logSegmentBytes ?? LIMITS.logSegmentBytes, sparesMax: options.logSparesMax });
+    if (opened.isNew) await log.reset(0 as Sequence);
     if (checkpoint.resetLog !== undefined) {
       await log.reset(checkpoint.resetLog.sequence, checkpoint.resetLog.epoch);
       checkpoint.logWasReset();
@@ -55,8 +62,7 @@ export class MetadataCopy {
     } else if (log.firstSequence > sequence + 1) {
       options.log.error({ checkpoint: sequence, first: log.firstSequence }, 'records are missing between the checkpoint and the metadata log; this copy is given up and must be made anew from another disk');
       await checkpoint.close();
-      fs.rmSync(checkpointDirectory, { recursive: true });
-      checkpoint = Checkpoint.open(checkpointDirectory);
+      checkpoint = setAside(checkpointDirectory);
       await log.reset(0 as Sequence);
     }
     return new MetadataCopy(log, checkpoint, options);
@@ -137,13 +143,13 @@ export class MetadataCopy {
   }
 
   /** Rows of the checkpoint behind `after`. It stands still while it is being read. */
-  async rows(after: Buffer | null, bytesMax: number): Promise<Row[]> {
+  async rows(after: Buffer | null, bytesMax: number): Promise<{ rows: Row[]; digest: RowsDigest | null }> {
     await this.#replacing;
     await this.#feeder.hold();
     try {
       const rows = this.#checkpoint.rows(after, Math.min(bytesMax, LIMITS.frameBodyBytesMax));
       if (rows.length === 0) this.#feeder.release();
-      return rows;
+      return { rows, digest: this.#checkpoint.digest };
     } catch (error) {
       throw diskError(error, 'the checkpoint cannot be read');
     }
@@ -204,4 +210,30 @@ export class MetadataCopy {
     await this.#log.close();
     await this.#checkpoint.close();
   }
+}
+
+/** Where it cannot be opened, or is not what was put there, an empty one takes its place: the driver gives the disk a new one. */
+async function openCheckpoint(directory: string, { log, checkpointIsWhole }: MetadataCopyOptions): Promise<{ checkpoint: Checkpoint; isNew: boolean }> {
+  try {
+    if (checkpointIsWhole === undefined || !fs.existsSync(directory) || (await checkpointIsWhole(directory))) return { checkpoint: Checkpoint.open(directory), isNew: false };
+    log.error({ directory }, 'the metadata checkpoint is damaged; it is set aside, and must be made anew from another disk');
+  } catch (error) {
+    // A full or failed disk is no damaged file.
+    if (error instanceof UserError || isOfDisk(error)) throw error;
+    log.error({ err: error, directory }, 'the metadata checkpoint cannot be opened; it is set aside, and must be made anew from another disk');
+  }
+  return { checkpoint: setAside(directory), isNew: true };
+}
+
+/** The last one that was given up is kept beside, for people. */
+function setAside(directory: string): Checkpoint {
+  const aside = `${directory}.damaged`;
+  fs.rmSync(aside, { recursive: true, force: true });
+  fs.renameSync(directory, aside);
+  return Checkpoint.open(directory);
+}
+
+function isOfDisk(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === 'ENOSPC' || code === 'EIO' || code === 'EROFS' || code === 'EDQUOT' || code === 'ENOMEM' || code === 'EMFILE' || code === 'ENFILE' || code === ERRNO.ENOSPC || code === ERRNO.EIO || code === ERRNO.EROFS;
 }

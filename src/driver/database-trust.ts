@@ -1,28 +1,41 @@
 // Whether the driver's database is to be believed: it is never flushed while it is used, so a power cut may spoil it.
 //
-//   TRUST  in the database's directory, one line: "clean", or the boot id of the machine while it is in use
+//   TRUST  in the database's directory, one line:
+//            "clean BYTES-CRC"   closed and flushed, with this seal (os/file-seal.ts); no seal: an older sdfs closed it
+//            BOOT-ID             in use since that boot of the machine
+//            "damaged BOOT-ID"   its rows were found damaged while it was in use; the journal beside it is not
 //
 // "clean" is written when the closed database is on the disk, and replaced, durably, before it is touched again. While
 // it is in use, the same boot id means that no power cut came between: what the kernel has is what was written.
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { sealOf } from '../os/file-seal.ts';
 import { replaceFile, syncPath } from '../os/replace-file.ts';
 
 const CLEAN = 'clean';
+const DAMAGED = 'damaged';
+
+/**
+ * clean: closed, flushed, and as it was then. inUse: its last process died on this boot. damaged: likewise, and its rows
+ * are not to be believed, but its journal. spoilt: anything else.
+ */
+export type TrustState = 'clean' | 'inUse' | 'damaged' | 'spoilt';
 
 export class DatabaseTrust {
   readonly #directory: string;
   readonly #file: string;
+  readonly #database: string;
   readonly #bootId: string;
 
   constructor(directory: string, bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()) {
     this.#directory = directory;
     this.#file = join(directory, 'TRUST');
+    this.#database = join(directory, 'rows', 'data.mdb');
     this.#bootId = bootId;
   }
 
-  /** clean: closed and flushed. inUse: its last process died on this boot. spoilt: anything else. */
-  state(): 'clean' | 'inUse' | 'spoilt' {
+  /** Reads all of a database that was closed. */
+  async state(): Promise<TrustState> {
     let text: string;
     try {
       text = readFileSync(this.#file, 'utf8').trim();
@@ -30,12 +43,20 @@ export class DatabaseTrust {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'spoilt';
       throw error;
     }
-    return text === CLEAN ? 'clean' : text === this.#bootId ? 'inUse' : 'spoilt';
+    if (text === CLEAN) return 'clean';
+    if (text === this.#bootId) return 'inUse';
+    if (text === `${DAMAGED} ${this.#bootId}`) return 'damaged';
+    return text === `${CLEAN} ${await sealOf(this.#database)}` ? 'clean' : 'spoilt';
   }
 
   /** Before the first change: from now on it is to be believed on this boot only. */
   claim(): void {
     this.#write(this.#bootId);
+  }
+
+  /** Its rows are not what was written: the next driver makes them anew, and takes what the disks lack from the journal. */
+  markDamaged(): void {
+    this.#write(`${DAMAGED} ${this.#bootId}`);
   }
 
   /** Before it is erased or rebuilt: not to be believed until `claim`. */
@@ -46,8 +67,8 @@ export class DatabaseTrust {
   }
 
   /** After it was closed and flushed. */
-  markClean(): void {
-    this.#write(CLEAN);
+  async markClean(): Promise<void> {
+    this.#write(`${CLEAN} ${await sealOf(this.#database)}`);
   }
 
   #write(text: string): void {

@@ -115,12 +115,12 @@ export class Driver {
     for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
     const { members, forced, begin } = mountMembers(pool, { start, logger, tell: callbacks.tell });
     const loaded = start.edge.kind === 'offline' && start.edge.load !== undefined ? await loadDump({ start, order: start.edge.load, pool, logger }) : [];
-    const { engine, trust, pendingData, best, ahead, ...opened } = await openMetadata({ start, pool, members, logger, onFailure: callbacks.onDefect });
+    const { engine, trust, pendingData, best, ahead, damaged, ...opened } = await openMetadata({ start, pool, members, logger, onFailure: callbacks.onDefect });
     const newBlockEpoch = opened.newBlockEpoch || forced;
     await begin(best);
     const onDegraded = members.beforeDegraded;
     const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger, keepers: members, onDegraded });
-    const durable = await replicas.start(ahead);
+    const durable = await replicas.start({ ahead, damaged });
     const blocks = new KvBlockEngine(pool, { policy, logger, onDegraded, isMember: (link) => members.isMember(link), isNeeded: (id) => engine.hasBlock(id) });
     const pending = new PendingBlocks();
     for (const { id, data, sequence } of [...pendingData, ...loaded]) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
@@ -223,7 +223,7 @@ export class Driver {
     this.#locks?.close();
     await this.#context.durability.stop();
     await this.#engine.close();
-    this.#trust.markClean();
+    await this.#trust.markClean();
     this.#members.close();
     this.#replicas.close();
     this.#pool.close();

@@ -1,25 +1,27 @@
 // The driver's metadata at start: its own database where that is to be trusted, else rebuilt from the best worker.
 import { join } from 'node:path';
-import { assert } from '../base/assert.ts';
 import { EXIT, FormatError, UserError } from '../base/errors.ts';
-import type { Sequence, Uuid } from '../base/ids.ts';
+import type { DriverEpoch, Sequence, Uuid } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { LIMITS } from '../base/limits.ts';
 import { describeRefusal } from '../base/membership.ts';
 import type { MountRefusal } from '../base/membership.ts';
 import type { DriverStart } from '../ipc/process-messages.ts';
-import { mostAdvanced, readMetadata } from '../kv/log-reader.ts';
+import { mostAdvanced } from '../kv/log-reader.ts';
 import type { LogSource } from '../kv/log-replicas.ts';
 import type { Members } from '../kv/membership.ts';
+import type { WorkerLink } from '../kv/worker-link.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
-import { decodeOperations, decodeRecord } from '../log/record.ts';
-import { JournalLostError, LmdbEngine } from '../metadata/lmdb/engine.ts';
+import { DatabaseDamagedError, JournalLostError, LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
 import { databaseReserve } from './database-reserve.ts';
 import { DatabaseTrust } from './database-trust.ts';
 import { placeJournal } from './journal-place.ts';
 import { journalBatch } from './journal-shipping.ts';
+import { KeptJournal } from './kept-journal.ts';
+import { rebuildMetadata } from './rebuild.ts';
+import type { Candidate } from './rebuild.ts';
 
 export interface OpenedMetadata {
   readonly engine: LmdbEngine;
@@ -32,9 +34,9 @@ export interface OpenedMetadata {
   readonly best: Uuid | undefined;
   /** The last record, when the driver's own rows are newer than what any disk here has, without the records between. */
   readonly ahead?: Sequence | undefined;
+  /** Disks whose copies of the metadata are not what they put there: they are to get new ones. */
+  readonly damaged: readonly WorkerLink[];
 }
-
-type Best = NonNullable<ReturnType<typeof mostAdvanced>>;
 
 /**
  * Opens the driver's database, or rebuilds it. After an unclean boot it may be anything (it is never flushed), one whose
@@ -46,16 +48,23 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   const directory = start.stateDirectory;
   const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
   const trust = new DatabaseTrust(directory);
-  const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch, onFailure, reserveSpace: databaseReserve(join(directory, 'rows', 'data.mdb')) };
-  const newest = mostAdvanced(pool, (link) => members.isCurrent(link));
-  const best = newest !== undefined && newest.state.lastSequence > 0 ? newest : undefined;
-  const trusted = trust.state();
-  if (trusted !== 'spoilt' && LmdbEngine.exists(directory)) {
+  const failed = (error: Error): void => {
+    if (error instanceof DatabaseDamagedError) trust.markDamaged();
+    onFailure(error);
+  };
+  const options = { directory, journalDirectory, epoch: start.epoch, mountEpoch: start.mountEpoch, onFailure: failed, reserveSpace: databaseReserve(join(directory, 'rows', 'data.mdb')) };
+  const candidates = pool.links.flatMap((link): Candidate[] => (link.hello !== undefined && link.hello.log.lastSequence > 0 && members.isCurrent(link) ? [{ link, state: link.hello.log }] : []));
+  const best = mostAdvanced(pool, (link) => candidates.some((candidate) => candidate.link === link));
+  // A driver that was ended by a fault of its own while it used the database may have met damage that LMDB cannot see.
+  const found = await trust.state();
+  const trusted = found === 'inUse' && start.crashed === true ? 'damaged' : found;
+  if (trusted === 'damaged') logger.error({ crashed: start.crashed }, "the rows of the driver's database are not to be believed; they are made anew from the disks and the journal");
+  if ((trusted === 'clean' || trusted === 'inUse') && LmdbEngine.exists(directory)) {
     trust.claim();
     const pendingData: ReplayedData[] = [];
     const engine = await openTrusted(() => LmdbEngine.open({ ...options, closedCleanly: trusted === 'clean' }, (data) => pendingData.push(data)), logger);
     if (engine !== undefined) {
-      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, trust, pendingData, newBlockEpoch: false, best: best?.link.disk, ahead: aheadOf(engine, best?.state.lastSequence ?? (0 as Sequence)) };
+      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, trust, pendingData, newBlockEpoch: false, best: best?.link.disk, ahead: aheadOf(engine, best?.state.lastSequence ?? (0 as Sequence)), damaged: [] };
       logger.warn({ own: engine.lastSequence, workers: best.state.lastSequence }, "the driver's database is older than the workers' logs");
       await engine.abandon();
     }
@@ -64,20 +73,24 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   const refusal = members.refusal(start.description.copies);
   if (refusal !== undefined && start.membership !== undefined) throw new Error(`the driver's database is lost, and the disks are not enough to rebuild it: ${describeRefusal(refusal, (disk) => `disk ${disk}`)}`);
   if (best === undefined) checkNew(pool, refusal);
-  trust.withdraw();
-  LmdbEngine.setAside(options);
-  const engine = await LmdbEngine.open({ ...options, closedCleanly: true }, () => {});
-  if (best === undefined) {
-    trust.claim();
-    return { engine, trust, pendingData: [], newBlockEpoch: false, best: undefined };
-  }
-  logger.info({ worker: best.link.worker, checkpoint: best.state.checkpointSequence, last: best.state.lastSequence }, 'rebuilding the metadata from a worker');
-  const pendingData = await rebuild(engine, best);
-  if (engine.lastSequence !== best.state.lastSequence) {
-    throw new UserError(`worker ${best.link.worker} has metadata up to ${best.state.lastSequence}, and only ${engine.lastSequence} could be read`, EXIT.damaged);
-  }
+  // What was acknowledged and is not on the disks yet is in the journal, unless power was lost.
+  const journal = new KeptJournal(options);
+  const keepJournal = trusted === 'inUse' || trusted === 'damaged';
+  if (!keepJournal) trust.withdraw();
+  // A rebuild that was interrupted has left nothing of use but the journal that it began with.
+  if (!keepJournal || !journal.exists()) LmdbEngine.setAside(options);
+  const begin = (): Promise<LmdbEngine> => {
+    LmdbEngine.erase(options);
+    if (keepJournal) trust.markDamaged();
+    return LmdbEngine.open({ ...options, closedCleanly: true }, () => {});
+  };
+  const rebuilt = best === undefined ? undefined : await rebuildMetadata(candidates, begin, logger);
+  const engine = rebuilt?.engine ?? (await begin());
+  const pendingData = rebuilt?.pendingData ?? [];
+  if (keepJournal) pendingData.push(...(await journal.replay(engine, rebuilt?.lastEpoch ?? (0 as DriverEpoch), logger)));
   trust.claim();
-  return { engine, trust, pendingData, newBlockEpoch: true, best: best.link.disk };
+  journal.remove();
+  return { engine, trust, pendingData, newBlockEpoch: engine.lastSequence > 0, best: rebuilt?.from.link.disk, damaged: rebuilt?.damaged ?? [] };
 }
 
 /** After a forced mount without the disks that had the rest. */
@@ -103,35 +116,6 @@ function checkNew(pool: WorkerPool, refusal: MountRefusal | undefined): void {
   if (refusal !== undefined && missing.length > 0) throw new UserError(`no disk that is there has the metadata, and ${missing.length === 1 ? 'disk' : 'disks'} ${missing.join(', ')} cannot be reached: bring them back and mount again`, EXIT.damaged);
   const used = pool.links.filter((link) => (link.hello?.statistics.blockCount ?? 0) > 0).map((link) => link.worker);
   if (used.length > 0) throw new UserError(`disks ${used.join(', ')} hold blocks, and no disk has metadata that names them: nothing of this volume was ever synced, or its metadata is lost`, EXIT.damaged);
-}
-
-async function rebuild(engine: LmdbEngine, best: Best): Promise<ReplayedData[]> {
-  const pendingData: ReplayedData[] = [];
-  let loading = true;
-  const loaded = async (): Promise<void> => {
-    if (loading) await engine.setSequence(best.state.checkpointSequence);
-    loading = false;
-  };
-  for await (const part of readMetadata(best.link, best.state)) {
-    if (part.kind === 'rows') {
-      engine.load(part.rows);
-      continue;
-    }
-    await loaded();
-    for (let at = 0; at < part.records.length; ) {
-      const header = decodeRecord(part.records, at);
-      assert(header !== undefined, 'the records of a worker were verified');
-      const record = Buffer.from(part.records.subarray(at, at + header.recordBytes));
-      engine.applyRecord(record, header.sequence, header.epoch);
-      for (const operation of decodeOperations(record, 0)) {
-        if (operation.kind === 'data') pendingData.push({ id: operation.id, data: operation.data, sequence: header.sequence });
-      }
-      at += header.recordBytes;
-    }
-  }
-  await loaded();
-  engine.commitBatch();
-  return pendingData;
 }
 
 const SEED_ROWS = 1024;

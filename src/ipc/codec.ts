@@ -185,7 +185,14 @@ const MESSAGES: { readonly [M in MessageName]: Message<M> } = {
         return { after: some ? after : null, bytesMax };
       },
     },
-    reply: { write: (_head, { rows }) => [encodeRows(rows)], read: (_head, body) => ({ rows: decodeRows(body) }) },
+    reply: {
+      write: (head, { rows, digest }) => (head.u32(digest === null ? 0 : 1).u32(digest?.sum ?? 0).u64(digest?.count ?? 0), [encodeRows(rows)]),
+      read: (head, body) => {
+        const known = head.u32() !== 0;
+        const digest = { sum: head.u32(), count: head.u64() };
+        return { rows: decodeRows(body), digest: known ? digest : null };
+      },
+    },
   },
   beginCheckpoint: { type: 12, request: EMPTY, reply: EMPTY },
   loadCheckpoint: { type: 13, request: { write: (_head, { rows }) => [encodeRows(rows)], read: (_head, body) => ({ rows: decodeRows(body) }) }, reply: EMPTY },

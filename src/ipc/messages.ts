@@ -1,5 +1,6 @@
 // The messages between a driver and a worker, as types. ipc/codec.ts gives each its bytes.
 import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../base/ids.ts';
+import type { RowsDigest } from './rows-digest.ts';
 import type { Membership } from '../base/membership.ts';
 
 /** A block on its way to a worker. Checksums: CRC-32 of each 16 KiB piece, seeded (see ipc/piece-checksum.ts). */
@@ -82,8 +83,8 @@ export interface WorkerMessages {
   trimLog: { request: { through: Sequence }; reply: Record<string, never> };
   /** Log records from `from` on (first whole ones, up to `bytesMax`); empty at the end. */
   readLog: { request: { from: Sequence; bytesMax: number }; reply: { records: Buffer } };
-  /** Rows of the checkpoint with keys greater than `after`, in order, up to `bytesMax`; empty at the end. */
-  readCheckpoint: { request: { after: Buffer | null; bytesMax: number }; reply: { rows: Row[] } };
+  /** Rows of the checkpoint with keys greater than `after`, in order, up to `bytesMax`; empty at the end. `digest`: what all of them should add up to; null when an older sdfs made the checkpoint. */
+  readCheckpoint: { request: { after: Buffer | null; bytesMax: number }; reply: { rows: Row[]; digest: RowsDigest | null } };
   /** Replaces checkpoint and log: begin, rows in key order, commit. Until the commit the old ones stay. */
   beginCheckpoint: { request: Record<string, never>; reply: Record<string, never> };
   loadCheckpoint: { request: { rows: readonly Row[] }; reply: Record<string, never> };

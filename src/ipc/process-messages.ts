@@ -29,7 +29,7 @@ export interface ProcessLogOptions {
 }
 
 export type KeeperToWorker =
-  | { readonly type: 'start'; readonly volume: Uuid; readonly worker: WorkerId; readonly disk: Uuid; readonly directory: string; readonly socket: string; readonly log: ProcessLogOptions }
+  | { readonly type: 'start'; readonly volume: Uuid; readonly worker: WorkerId; readonly disk: Uuid; readonly directory: string; readonly socket: string; readonly log: ProcessLogOptions; readonly crashed?: boolean | undefined }
   | { readonly type: 'stop' };
 
 export type WorkerToKeeper =
@@ -74,6 +74,8 @@ export interface LoadOrder {
 
 export interface DriverStart {
   readonly type: 'start';
+  /** The last driver was ended by a fault of its own, as by a damaged database: that is not to be trusted. */
+  readonly crashed?: boolean | undefined;
   readonly description: VolumeDescription;
   /** Directory of the driver's own database and journal; made when missing. */
   readonly stateDirectory: string;

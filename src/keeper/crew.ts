@@ -26,7 +26,7 @@ export interface CrewOptions {
   /** The mounted /dev/fuse, asked for at every start of a driver; undefined where drivers mount by themselves. */
   readonly fuseFd: () => number | undefined;
   /** Asked for at every start of a driver. */
-  readonly driverStart: () => DriverStart;
+  readonly driverStart: (crashed: boolean) => DriverStart;
   readonly onSession: (session: string) => void;
   /** The driver has mounted by itself. */
   readonly onMounted: (connection: number | null) => void;
@@ -153,7 +153,7 @@ export class Crew {
         rmSync(socket, { force: true });
         return forkChild({ module: this.modules.worker, label: [String(disk.worker), disk.directory], log });
       },
-      startMessage: () => ({ type: 'start', volume: description.volume, worker: disk.worker, disk: disk.disk, directory: disk.directory, socket, log: childLog }),
+      startMessage: (crashed) => ({ type: 'start', volume: description.volume, worker: disk.worker, disk: disk.disk, directory: disk.directory, socket, log: childLog, crashed }),
       stopMessage: { type: 'stop' },
       startMs: LIMITS.workerStartMs,
       stopMs: LIMITS.workerStopMs,

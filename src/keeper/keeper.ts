@@ -100,7 +100,7 @@ export class Keeper implements ControlHandler {
       log: components.log, modules: components.modules, description: this.#description, runtime: this.#runtime,
       mountpoint: options.mountpoint, childLog: options.log,
       fuseFd: () => this.#holder.fuseFd,
-      driverStart: () => this.#driverStart(),
+      driverStart: (crashed) => this.#driverStart(crashed),
       onSession: (session) => {
         this.#session = session;
       },
@@ -353,7 +353,7 @@ export class Keeper implements ControlHandler {
     return 'restart';
   }
 
-  #driverStart(): DriverStart {
+  #driverStart(crashed: boolean): DriverStart {
     const { mountpoint, volumeDirectory, mount, log } = this.#options;
     if (this.#state === undefined) throw new Error('a driver was started before the volume was locked');
     const epoch = this.#state.nextEpoch();
@@ -362,7 +362,7 @@ export class Keeper implements ControlHandler {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
       sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
       edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, dumpIntervalMs: mount.dumpIntervalMs, log,
-      session: this.#session, away: this.#away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
+      session: this.#session, crashed, away: this.#away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
     };
   }
 

@@ -1,11 +1,13 @@
 // What must be known from one mount of a volume to the next: how many drivers it has had.
 //
 //   VOLUME/state.json   { "version": 1, "epoch": drivers started so far (u32),
-//                         "clean": true when the last one wrote everything and ended; for people, nothing depends on it }
+//                         "clean": true when the last one wrote everything and ended; for people, nothing depends on it,
+//                         "crc": see base/checked-json.ts }
 //
 // Without the file the epoch continues at the seconds since 1970, which no counter of drivers has reached.
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { parseCheckedJson, toCheckedJson } from '../base/checked-json.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { replaceFile } from '../os/replace-file.ts';
 
@@ -46,7 +48,7 @@ export class VolumeState {
 
   #read(): z.infer<typeof stateSchema> | undefined {
     try {
-      return stateSchema.parse(JSON.parse(readFileSync(this.#file, 'utf8')));
+      return stateSchema.parse(parseCheckedJson(readFileSync(this.#file, 'utf8')));
     } catch (error) {
       this.#onProblem(`${this.#file} cannot be used; drivers are counted on from the seconds since 1970`, error);
       return undefined;
@@ -63,5 +65,5 @@ export class VolumeState {
 }
 
 function serialize(state: z.infer<typeof stateSchema>): string {
-  return `${JSON.stringify(state)}\n`;
+  return toCheckedJson(state);
 }

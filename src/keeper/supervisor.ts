@@ -53,8 +53,8 @@ export interface SupervisorOptions<In, Out extends ChildMessage> {
   /** For logs and errors: "driver", "worker 2". */
   readonly name: string;
   readonly fork: () => ChildProcess;
-  /** Asked for at every start. */
-  readonly startMessage: () => In;
+  /** Asked for at every start. `crashed`: the last child was ended by a fault of its own (see isCrash). */
+  readonly startMessage: (crashed: boolean) => In;
   readonly stopMessage: In;
   /** Without 'ready' or 'progress' for this long it is killed. */
   readonly startMs: number;
@@ -65,6 +65,13 @@ export interface SupervisorOptions<In, Out extends ChildMessage> {
   readonly onChange?: () => void;
   /** After each end that nobody asked for, before it is started again; 'leave' keeps it down. */
   readonly onDeath?: (end: ChildEnd) => 'restart' | 'leave';
+}
+
+/** What the kernel ends a process with that touched memory it has not, or gave itself up: as LMDB does over a damaged file. */
+const CRASHES: ReadonlySet<NodeJS.Signals> = new Set(['SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGILL', 'SIGFPE', 'SIGTRAP']);
+
+function isCrash(end: ChildEnd): boolean {
+  return end.signal !== null && CRASHES.has(end.signal);
 }
 
 /** Deaths in this time are counted for the back-off; this many of them are answered at once. */
@@ -81,6 +88,8 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
   #everReady = false;
   /** Times of the deaths of the last minute. */
   #deaths: number[] = [];
+  /** The last child was ended by a fault of its own. */
+  #crashed = false;
   /** Starts in a row that did not get ready. */
   #failedStarts = 0;
   /** Times in a row that it could not be used, and the last of them. */
@@ -131,7 +140,7 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
       if (child.pid === undefined) this.#exited(child, { code: null, signal: null });
     });
     this.#armStart(child);
-    this.send(this.#options.startMessage());
+    this.send(this.#options.startMessage(this.#crashed));
   }
 
   #armStart(child: ChildProcess): void {
@@ -327,7 +336,9 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
 
   #died(child: ChildProcess, wasReady: boolean, end: ChildEnd): void {
     const how = end.signal === null ? `ended with code ${end.code}` : `was ended by ${end.signal}`;
-    if (!this.#everReady) {
+    const again = isCrash(end) && !this.#crashed;
+    this.#crashed = isCrash(end);
+    if (!this.#everReady && !again) {
       const reason = `the ${this.name} process ${how} before it was ready; its last log lines say why`;
       this.#log.error({ child: this.name, childPid: child.pid, ...end }, 'child ended before it was ready');
       this.#change({ kind: 'unusable', timer: undefined, reason });

@@ -6,6 +6,7 @@
 //                               volume   32 hex digits
 //                               name, copies, blockBytes, created (ISO 8601)
 //                               disks    [{ worker: 0…N-1 in order, disk: 32 hex digits, directory, weight }]
+//                               crc      see base/checked-json.ts
 //                             A disk directory below VOLUME is written relative to it, so that VOLUME can be moved.
 //   VOLUME/state.json         keeper/state.ts
 //   VOLUME/lock, lock.held/   keeper/volume-lock.ts
@@ -15,6 +16,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { z } from 'zod';
+import { parseCheckedJson, toCheckedJson } from '../base/checked-json.ts';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { Uuid, WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -92,14 +94,14 @@ function readDescription(directory: string, file: string): string {
 
 function parseJson(file: string, text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseCheckedJson(text);
   } catch (cause) {
-    throw damaged(file, 'not JSON', cause);
+    throw damaged(file, (cause as Error).message, cause);
   }
 }
 
 function damaged(file: string, detail: string, cause?: unknown): UserError {
-  return new UserError(`the volume file ${file} is damaged (${detail}); write it anew from the description that each disk directory holds in its identity file`, EXIT.damaged, { cause });
+  return new UserError(`the volume file ${file} is damaged (${detail}); write it anew, without "crc", from the description that each disk directory holds in its identity file`, EXIT.damaged, { cause });
 }
 
 /**
@@ -121,7 +123,7 @@ export function writeVolume(directory: string, description: VolumeDescription): 
     created: new Date().toISOString(),
     disks: description.disks.map((disk) => ({ ...disk, directory: portablePath(directory, disk.directory) })),
   };
-  replaceFile(volumePaths(directory).description, `${JSON.stringify(content, null, 2)}\n`, 0o644);
+  replaceFile(volumePaths(directory).description, toCheckedJson(content, 2), 0o644);
 }
 
 function portablePath(directory: string, path: string): string {

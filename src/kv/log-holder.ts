@@ -54,6 +54,8 @@ export class LogHolder {
   /** A new checkpoint is ahead of its sequence: before the log reaches this record, it is not a copy. */
   #usableFrom = 0 as Sequence;
   #needsSeed = false;
+  /** Its checkpoint was found damaged: it counts for nothing until it has a new one. */
+  #distrusted = false;
   #sent = 0 as Sequence;
   #inFlight = 0;
   /** First record that a running seed will ask for. */
@@ -87,11 +89,16 @@ export class LogHolder {
     return this.#phase === 'seeding' ? this.#seedFrom : ((this.#acknowledged + 1) as Sequence);
   }
 
+  /** Whatever it says that it has, it gets a new checkpoint. To be called before `welcome`. */
+  distrust(): void {
+    this.#distrusted = true;
+  }
+
   /** The worker said hello: what it has is known exactly, and nothing is in flight. */
   welcome(state: LogState): void {
     this.#generation++;
     this.#inFlight = 0;
-    if (!this.#isPrefix(state)) {
+    if (this.#distrusted || !this.#isPrefix(state)) {
       this.#acknowledged = 0 as Sequence;
       this.#needsSeed = true;
       this.#context.logger.warn({ worker: this.link.worker, log: state }, 'the metadata of this disk is not part of the present log; it gets a new checkpoint');
@@ -200,6 +207,7 @@ export class LogHolder {
       () => {
         if (generation !== this.#generation) return;
         this.#needsSeed = false;
+        this.#distrusted = false;
         this.#usableFrom = snapshot.rowsThrough;
         this.#inFlight = 0;
         this.#stream((snapshot.logFrom - 1) as Sequence);

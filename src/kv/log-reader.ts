@@ -3,6 +3,8 @@ import { FormatError } from '../base/errors.ts';
 import type { Sequence } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { LogState, Row } from '../ipc/messages.ts';
+import { RowsDigester, sameDigest } from '../ipc/rows-digest.ts';
+import type { RowsDigest } from '../ipc/rows-digest.ts';
 import { decodeRecord } from '../log/record.ts';
 import type { WorkerLink } from './worker-link.ts';
 import type { WorkerPool } from './worker-pool.ts';
@@ -14,6 +16,8 @@ export type MetadataPart =
   | { readonly kind: 'records'; readonly first: Sequence; readonly last: Sequence; readonly records: Buffer };
 
 const READ_BYTES = LIMITS.frameBodyBytesMax;
+/** On one channel: a worker that was started again may have given up what it had. */
+const ONCE = { absenceMs: 0 };
 
 /** Whose metadata is the newest: a later driver's wins, then the longer log. */
 export function isNewer(state: LogState, other: LogState): boolean {
@@ -32,20 +36,35 @@ export function mostAdvanced(pool: WorkerPool, eligible: (link: WorkerLink) => b
 
 /**
  * All that a worker holds, as of its last hello. Nobody may append to it or trim it meanwhile. Throws FormatError
- * when the log does not follow the checkpoint without a gap or ends too early, and the errors of WorkerLink.request.
+ * when the rows are not those that were put into the checkpoint (known when all are read), or the log does not follow it
+ * without a gap or ends too early, and the errors of WorkerLink.request.
  */
 export async function* readMetadata(link: WorkerLink, state: LogState): AsyncGenerator<MetadataPart> {
+  const digester = new RowsDigester();
   let after: Buffer | null = null;
   for (;;) {
-    const { rows }: { rows: Row[] } = await link.request('readCheckpoint', { after, bytesMax: READ_BYTES / 2 });
-    const last = rows.at(-1);
-    if (last === undefined) break;
-    after = last[0];
-    yield { kind: 'rows', rows };
+    const { rows, digest }: { rows: Row[]; digest: RowsDigest | null } = await link.request('readCheckpoint', { after, bytesMax: READ_BYTES / 2 }, ONCE);
+    for (const [key, value] of rows) {
+      // A database with damaged pages may go in circles.
+      if (after !== null && after.compare(key) >= 0) throw brokenCheckpoint(link, 'rows in the order of their keys', 'a key that is not behind the one before');
+      after = key;
+      digester.add(key, value);
+    }
+    if (rows.length > 0) {
+      yield { kind: 'rows', rows };
+      continue;
+    }
+    if (digest !== null && !sameDigest(digest, digester.digest)) throw brokenCheckpoint(link, `${digest.count} rows with the sum ${digest.sum}`, `${digester.digest.count} rows with the sum ${digester.digest.sum}`);
+    break;
   }
-  let from = (state.checkpointSequence + 1) as Sequence;
-  while (from <= state.lastSequence) {
-    const { records } = await link.request('readLog', { from, bytesMax: READ_BYTES });
+  yield* readRecords(link, (state.checkpointSequence + 1) as Sequence, state.lastSequence);
+}
+
+/** Records `from … through` of a worker's log. Errors as `readMetadata`. */
+export async function* readRecords(link: WorkerLink, first: Sequence, through: Sequence): AsyncGenerator<Extract<MetadataPart, { kind: 'records' }>> {
+  let from = first;
+  while (from <= through) {
+    const { records } = await link.request('readLog', { from, bytesMax: READ_BYTES }, ONCE);
     const last = lastOf(records, from, link);
     yield { kind: 'records', first: from, last, records };
     from = (last + 1) as Sequence;
@@ -64,6 +83,10 @@ function lastOf(records: Buffer, from: Sequence, link: WorkerLink): Sequence {
   }
   if (wanted === from) throw brokenLog(link, wanted, 'the end of the log');
   return (wanted - 1) as Sequence;
+}
+
+function brokenCheckpoint(link: WorkerLink, wanted: string, found: string): FormatError {
+  return new FormatError(`metadata checkpoint of worker ${link.worker} (disk ${link.disk})`, { wanted, found });
 }
 
 function brokenLog(link: WorkerLink, wanted: number, found: string): FormatError {

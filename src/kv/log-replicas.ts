@@ -98,9 +98,9 @@ export class LogReplicas {
    * Chooses the holders and brings them to the newest log that any worker has (the driver's own must be there
    * already). Call it when the workers have said hello. Resolves with the sequence up to which everything is safe.
    * `ahead`: the driver's rows are newer than any log that is there, and the records between are gone; then the holders
-   * get a new checkpoint first, however long that takes.
+   * get a new checkpoint first, however long that takes. `damaged`: workers whose checkpoints are not what was put there.
    */
-  async start(ahead?: Sequence): Promise<Sequence> {
+  async start({ ahead, damaged = [] }: { readonly ahead?: Sequence | undefined; readonly damaged?: readonly LogHolder['link'][] } = {}): Promise<Sequence> {
     assert(this.#state === 'new', 'log replicas start once');
     this.#state = 'started';
     this.#base = mostAdvanced(this.#pool, (link) => this.#isCurrent(link))?.state ?? this.#base;
@@ -108,6 +108,7 @@ export class LogReplicas {
     this.#last = this.#acknowledged = this.#base.lastSequence;
     this.#lastEpoch = this.#base.lastEpoch;
     this.#holders = this.#choose().map((index) => new LogHolder(this.#pool.link(index), this.#context));
+    for (const holder of this.#holders) if (damaged.includes(holder.link)) holder.distrust();
     this.#pool.listen({
       ready: (link) => this.#holderOf(link)?.welcome(link.hello!.log),
       absent: (link) => this.#holderOf(link)?.left(),

@@ -9,6 +9,7 @@ import { DiskHealth, openFailure } from '../disk/disk-health.ts';
 import type { KeeperToWorker, WorkerToKeeper } from '../ipc/process-messages.ts';
 import type { MessageName } from '../ipc/messages.ts';
 import { WorkerServer } from '../ipc/worker-server.ts';
+import { checkCheckpoint } from './checkpoint-check.ts';
 import { diskHandlers } from './service.ts';
 
 /** How long a worker without a keeper waits for its driver to finish. */
@@ -23,7 +24,7 @@ type Start = Extract<KeeperToWorker, { type: 'start' }>;
 const messageSchema = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('start'), volume: z.string(), worker: z.number(), disk: z.string(), directory: z.string(), socket: z.string(),
-    log: z.object({ level: z.string(), file: z.string().optional() }),
+    log: z.object({ level: z.string(), file: z.string().optional() }), crashed: z.boolean().optional(),
   }),
   z.object({ type: z.literal('stop') }),
 ]);
@@ -45,8 +46,10 @@ class Worker {
 
   async open(): Promise<void> {
     const { directory, volume, worker, disk, socket } = this.#start;
+    const onProgress = (): void => void tell({ type: 'progress' });
+    const crashed = this.#start.crashed === true ? { checkpointIsWhole: (checkpoint: string) => checkCheckpoint(checkpoint, onProgress) } : undefined;
     try {
-      this.#disk = await Disk.open({ directory, log: this.#log, expect: { volume, worker, disk }, onFailure: (error) => this.#health?.failed('write', error), onProgress: () => void tell({ type: 'progress' }) });
+      this.#disk = await Disk.open({ directory, log: this.#log, expect: { volume, worker, disk }, onFailure: (error) => this.#health?.failed('write', error), onProgress, crashed });
       this.#health = new DiskHealth({ directory, log: this.#log, onFailed: (reason) => void this.#diskFailed(reason) });
       this.#server = new WorkerServer({
         path: socket,

@@ -38,7 +38,7 @@ export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
       return EMPTY;
     },
     readLog: ({ from, bytesMax }) => metadata.read(from, bytesMax).then((records) => ({ records })),
-    readCheckpoint: ({ after, bytesMax }) => metadata.rows(after, bytesMax).then((rows) => ({ rows })),
+    readCheckpoint: ({ after, bytesMax }) => metadata.rows(after, bytesMax),
     beginCheckpoint: () => done(metadata.beginCheckpoint()),
     loadCheckpoint: ({ rows }) => done(metadata.loadCheckpoint(rows)),
     commitCheckpoint: ({ sequence, epoch }) => done(metadata.commitCheckpoint(sequence, epoch)),

@@ -86,7 +86,7 @@ test('every message and reply arrives as it was sent', async () => {
     appendLog: (request) => (see({ ...request, records: Buffer.concat(request.records).toString() }), { last: request.last }),
     trimLog: (request) => (see(request), {}),
     readLog: (request) => (see(request), { records: Buffer.from('records') }),
-    readCheckpoint: (request) => (see({ after: request.after?.toString(), bytesMax: request.bytesMax }), { rows: [[...row], [Buffer.from('k2'), Buffer.alloc(0)]] }),
+    readCheckpoint: (request) => (see({ after: request.after?.toString(), bytesMax: request.bytesMax }), { rows: [[...row], [Buffer.from('k2'), Buffer.alloc(0)]], digest: { sum: 0xffff_ffff, count: 2 ** 40 } }),
     beginCheckpoint: () => ({}),
     loadCheckpoint: (request) => (see({ rows: request.rows.map(([key, value]) => `${key}=${value}`) }), {}),
     commitCheckpoint: (request) => (see(request), {}),

@@ -1,4 +1,6 @@
 // A worker in memory with the faults of a real one: it dies, hangs, fills up, lies, and forgets what was not synced.
+import { RowsDigester } from '../../src/ipc/rows-digest.ts';
+import type { RowsDigest } from '../../src/ipc/rows-digest.ts';
 import { ChannelClosedError, TimeoutError } from '../../src/base/errors.ts';
 import type { BlockId, DriverEpoch, Sequence, Uuid, WorkerId } from '../../src/base/ids.ts';
 import { blockIdFromKey, blockKey } from '../../src/base/ids.ts';
@@ -36,6 +38,8 @@ export class MemoryWorker {
   readonly disk: Uuid;
   readonly blocks = new Map<string, StoredBlock>();
   checkpoint: Row[] = [];
+  /** What it says that the checkpoint has, where its disk is rotten. */
+  lies: Row[] | undefined;
   log = new Map<number, LogRecord>();
   logState: LogState = { checkpointSequence: 0 as Sequence, lastSequence: 0 as Sequence, lastEpoch: 0 as DriverEpoch };
   /** Requests carried out, by name. */
@@ -175,7 +179,7 @@ export class MemoryWorker {
       }
       return { records: Buffer.concat(records) };
     },
-    readCheckpoint: ({ after }) => ({ rows: this.checkpoint.filter(([key]) => after === null || Buffer.compare(key, after) > 0).slice(0, 2) }),
+    readCheckpoint: ({ after }) => ({ rows: (this.lies ?? this.checkpoint).filter(([key]) => after === null || Buffer.compare(key, after) > 0).slice(0, 2), digest: digestOf(this.checkpoint) }),
     beginCheckpoint: () => {
       this.#staged = [];
       return {};
@@ -290,4 +294,10 @@ class MemoryClient implements WorkerClient {
     for (const fail of [...this.#pending]) fail(cause);
     this.#listener?.(cause);
   }
+}
+
+function digestOf(rows: readonly Row[]): RowsDigest {
+  const digester = new RowsDigester();
+  for (const [key, value] of rows) digester.add(key, value);
+  return digester.digest;
 }

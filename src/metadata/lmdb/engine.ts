@@ -13,7 +13,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { FsError } from '../../base/errors.ts';
 import type { BlockId, DriverEpoch, InodeNumber, Sequence } from '../../base/ids.ts';
 import { LogFile } from '../../log/log-file.ts';
-import { decodeOperations, encodeRecord } from '../../log/record.ts';
+import { decodeOperations, decodeRecord, encodeRecord } from '../../log/record.ts';
 import type { Operation, RecordHeader } from '../../log/record.ts';
 import type { Cause, MetadataEngine, MetadataView, Reader, Row, Transaction } from '../engine.ts';
 import { BufferedTransaction } from './buffered-transaction.ts';
@@ -29,6 +29,11 @@ export interface ReplayedData {
   readonly id: BlockId;
   readonly data: Buffer;
   readonly sequence: Sequence;
+}
+
+/** The file holds something that the database did not write there. */
+export class DatabaseDamagedError extends Error {
+  override readonly name = 'DatabaseDamagedError';
 }
 
 export interface LmdbEngineOptions {
@@ -133,6 +138,11 @@ export class LmdbEngine implements MetadataEngine {
     }
   }
 
+  /** Removes what is there. */
+  static erase(options: { directory: string; journalDirectory?: string }): void {
+    for (const directory of [options.directory, options.journalDirectory]) if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  }
+
   static exists(directory: string): boolean {
     return existsSync(join(directory, 'rows'));
   }
@@ -226,6 +236,11 @@ export class LmdbEngine implements MetadataEngine {
     return new FsError('EIO', 'the metadata cannot be written', { cause: error });
   }
 
+  /** What LMDB cannot read it cannot be asked again: a successor makes the rows anew. */
+  #damaged(error: Error): FsError {
+    return this.#fail(new DatabaseDamagedError(`the metadata database in ${this.#directory} cannot be read: ${error.message}`, { cause: error }));
+  }
+
   /** All rows of the schema in key order, as copies; for seeding a worker. The open batch is committed first. */
   *rows(): Generator<Row> {
     this.commitBatch();
@@ -242,6 +257,8 @@ export class LmdbEngine implements MetadataEngine {
   /** Applies one record of a worker's log behind what was loaded, and keeps it in the journal. */
   applyRecord(record: Buffer, sequence: Sequence, epoch: DriverEpoch): void {
     this.#journal.append([record], sequence, sequence, epoch);
+    const header = decodeRecord(record, 0);
+    if (header !== undefined) this.#remember(header);
     this.#applyOperations(decodeOperations(record, 0), undefined, sequence);
     this.#sequence = sequence;
   }
@@ -287,15 +304,23 @@ export class LmdbEngine implements MetadataEngine {
   readonly reader: Reader = {
     get: (key) => {
       // lmdb hands out one shared Buffer that only pretends to have the value's length.
-      const shared = this.#db.getBinaryFast(key as never) as Buffer | undefined;
-      return shared === undefined ? undefined : shared.subarray(0, shared.length);
+      try {
+        const shared = this.#db.getBinaryFast(key as never) as Buffer | undefined;
+        return shared === undefined ? undefined : shared.subarray(0, shared.length);
+      } catch (error) {
+        throw this.#damaged(error as Error);
+      }
     },
     range: (start, end, limit, direction = 'forward') => {
       const rows: Row[] = [];
       const bounds = direction === 'forward'
         ? { start: start as never, end: end as never, limit }
         : { start: end as never, end: start as never, reverse: true, exclusiveStart: true, inclusiveEnd: true, limit };
-      for (const { key, value } of this.#db.getRange(bounds)) rows.push([Buffer.from(key as Buffer), Buffer.from(value)]);
+      try {
+        for (const { key, value } of this.#db.getRange(bounds)) rows.push([Buffer.from(key as Buffer), Buffer.from(value)]);
+      } catch (error) {
+        throw this.#damaged(error as Error);
+      }
       return rows;
     },
   };
@@ -338,7 +363,7 @@ export class LmdbEngine implements MetadataEngine {
 
   #replay(onData: (data: ReplayedData) => void): void {
     for (const { header, bytes, offset } of this.#journal.scan(this.#journal.firstSequence)) {
-      if (header.epoch >= this.#mountEpoch && (header.requestHi !== 0 || header.requestLo !== 0)) this.#remember(header);
+      this.#remember(header);
       this.#applyOperations(decodeOperations(bytes, offset), onData, header.sequence);
       if (header.sequence > this.#sequence) this.#sequence = header.sequence;
     }
@@ -348,6 +373,7 @@ export class LmdbEngine implements MetadataEngine {
 
   /** Of many, the last are kept: what is not answered yet is not old. */
   #remember(header: RecordHeader): void {
+    if (header.epoch < this.#mountEpoch || (header.requestHi === 0 && header.requestLo === 0)) return;
     this.#committed.set(`${header.requestHi}:${header.requestLo}`, header.result);
     if (this.#committed.size <= LIMITS.requestResultsMax) return;
     for (const oldest of this.#committed.keys()) {
