@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
-export const CLI = join(PROJECT, 'dist/cli/main.js');
+export const CLI = process.env.SDFS_CLI ?? join(PROJECT, 'dist/cli/main.js');
 const HERE = import.meta.dirname;
 
 /** Standard output; rejects with all that was written when the exit code is not 0. */
