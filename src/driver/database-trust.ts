@@ -3,7 +3,8 @@
 //   TRUST  in the database's directory, one line:
 //            "clean BYTES-CRC"   closed and flushed, with this seal (os/file-seal.ts); no seal: an older sdfs closed it
 //            BOOT-ID             in use since that boot of the machine
-//            "damaged BOOT-ID"   its rows were found damaged while it was in use; the journal beside it is not
+//            "damaged BOOT-ID"   its rows were found damaged while it was in use; its journal was not
+//            "rebuilding BOOT-ID"  it is being made anew in the place of such a one, whose journal was set aside
 //
 // "clean" is written when the closed database is on the disk, and replaced, durably, before it is touched again. While
 // it is in use, the same boot id means that no power cut came between: what the kernel has is what was written.
@@ -14,12 +15,14 @@ import { replaceFile, syncPath } from '../os/replace-file.ts';
 
 const CLEAN = 'clean';
 const DAMAGED = 'damaged';
+const REBUILDING = 'rebuilding';
 
 /**
  * clean: closed, flushed, and as it was then. inUse: its last process died on this boot. damaged: likewise, and its rows
- * are not to be believed, but its journal. spoilt: anything else.
+ * are not to be believed, but its journal. rebuilding: likewise, and neither is, but the journal that was set aside.
+ * spoilt: anything else.
  */
-export type TrustState = 'clean' | 'inUse' | 'damaged' | 'spoilt';
+export type TrustState = 'clean' | 'inUse' | 'damaged' | 'rebuilding' | 'spoilt';
 
 export class DatabaseTrust {
   readonly #directory: string;
@@ -46,6 +49,7 @@ export class DatabaseTrust {
     if (text === CLEAN) return 'clean';
     if (text === this.#bootId) return 'inUse';
     if (text === `${DAMAGED} ${this.#bootId}`) return 'damaged';
+    if (text === `${REBUILDING} ${this.#bootId}`) return 'rebuilding';
     return text === `${CLEAN} ${await sealOf(this.#database)}` ? 'clean' : 'spoilt';
   }
 
@@ -57,6 +61,11 @@ export class DatabaseTrust {
   /** Its rows are not what was written: the next driver makes them anew, and takes what the disks lack from the journal. */
   markDamaged(): void {
     this.#write(`${DAMAGED} ${this.#bootId}`);
+  }
+
+  /** It is empty, and gets rows and then what the journal that was set aside has: until `claim` that journal counts. */
+  markRebuilding(): void {
+    this.#write(`${REBUILDING} ${this.#bootId}`);
   }
 
   /** Before it is erased or rebuilt: not to be believed until `claim`. */

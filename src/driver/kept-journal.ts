@@ -15,7 +15,7 @@ import type { LmdbEngine, ReplayedData } from '../metadata/lmdb/engine.ts';
 export class KeptJournal {
   readonly #path: string;
 
-  /** Where LmdbEngine.setAside puts the journal of these directories. */
+  /** Where setDatabaseAside puts the journal of these directories. */
   constructor({ directory, journalDirectory }: { readonly directory: string; readonly journalDirectory: string }) {
     this.#path = dirname(journalDirectory) === directory ? join(`${directory}.aside`, 'journal') : `${journalDirectory}.aside`;
   }

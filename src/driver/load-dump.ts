@@ -7,6 +7,7 @@ import { readDump } from '../dump/dump-reader.ts';
 import type { DriverStart, LoadOrder } from '../ipc/process-messages.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import type { Row } from '../metadata/engine.ts';
+import { databaseExists, setDatabaseAside } from '../metadata/lmdb/database-files.ts';
 import { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
 import { BOOKKEEPING, decodeNumber, encodeNumber, keys } from '../metadata/schema.ts';
@@ -35,7 +36,7 @@ export async function loadDump(parts: { start: DriverStart; order: LoadOrder; po
   if (newest > order.sequence && !order.force) throw new UserError(`the volume has metadata up to change ${newest}, and the dump is of change ${order.sequence}: what came after it would be lost. Mount the volume, or give --force`, EXIT.foreign);
   const blockEpoch = (await newestBlockEpoch(pool)) + 1;
   trust.withdraw();
-  LmdbEngine.setAside(options);
+  setDatabaseAside(options);
   const engine = await LmdbEngine.open({ ...options, closedCleanly: true }, () => {});
   const sequence = (Math.max(newest, order.sequence) + 1) as Sequence;
   const data: ReplayedData[] = [];
@@ -58,14 +59,14 @@ export async function loadDump(parts: { start: DriverStart; order: LoadOrder; po
   engine.load(batch);
   await engine.setSequence(sequence);
   await engine.close();
-  trust.markClean();
+  await trust.markClean();
   logger.warn({ file: order.file, of: order.sequence, newest, sequence }, 'a dump took the place of the metadata');
   return data;
 }
 
 async function ownSequence(trust: DatabaseTrust, options: Parameters<typeof LmdbEngine.open>[0]): Promise<number> {
-  const state = trust.state();
-  if (state === 'spoilt' || !LmdbEngine.exists(options.directory)) return 0;
+  const state = await trust.state();
+  if ((state !== 'clean' && state !== 'inUse') || !databaseExists(options.directory)) return 0;
   try {
     const engine = await LmdbEngine.open({ ...options, closedCleanly: state === 'clean' }, () => {});
     const { lastSequence } = engine;

@@ -12,6 +12,7 @@ import type { LogSource } from '../kv/log-replicas.ts';
 import type { Members } from '../kv/membership.ts';
 import type { WorkerLink } from '../kv/worker-link.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
+import { databaseExists, eraseDatabase, setDatabaseAside } from '../metadata/lmdb/database-files.ts';
 import { DatabaseDamagedError, JournalLostError, LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
@@ -59,7 +60,7 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   const found = await trust.state();
   const trusted = found === 'inUse' && start.crashed === true ? 'damaged' : found;
   if (trusted === 'damaged') logger.error({ crashed: start.crashed }, "the rows of the driver's database are not to be believed; they are made anew from the disks and the journal");
-  if ((trusted === 'clean' || trusted === 'inUse') && LmdbEngine.exists(directory)) {
+  if ((trusted === 'clean' || trusted === 'inUse') && databaseExists(directory)) {
     trust.claim();
     const pendingData: ReplayedData[] = [];
     const engine = await openTrusted(() => LmdbEngine.open({ ...options, closedCleanly: trusted === 'clean' }, (data) => pendingData.push(data)), logger);
@@ -75,13 +76,13 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   if (best === undefined) checkNew(pool, refusal);
   // What was acknowledged and is not on the disks yet is in the journal, unless power was lost.
   const journal = new KeptJournal(options);
-  const keepJournal = trusted === 'inUse' || trusted === 'damaged';
+  const keepJournal = trusted === 'inUse' || trusted === 'damaged' || trusted === 'rebuilding';
   if (!keepJournal) trust.withdraw();
   // A rebuild that was interrupted has left nothing of use but the journal that it began with.
-  if (!keepJournal || !journal.exists()) LmdbEngine.setAside(options);
+  if (trusted !== 'rebuilding' || !journal.exists()) setDatabaseAside(options);
   const begin = (): Promise<LmdbEngine> => {
-    LmdbEngine.erase(options);
-    if (keepJournal) trust.markDamaged();
+    eraseDatabase(options);
+    if (keepJournal) trust.markRebuilding();
     return LmdbEngine.open({ ...options, closedCleanly: true }, () => {});
   };
   const rebuilt = best === undefined ? undefined : await rebuildMetadata(candidates, begin, logger);

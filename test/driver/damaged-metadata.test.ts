@@ -9,6 +9,7 @@ import { KeptJournal } from '../../src/driver/kept-journal.ts';
 import { rebuildMetadata } from '../../src/driver/rebuild.ts';
 import type { Candidate } from '../../src/driver/rebuild.ts';
 import { encodeRecord } from '../../src/log/record.ts';
+import { eraseDatabase, setDatabaseAside } from '../../src/metadata/lmdb/database-files.ts';
 import { LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
 import { poolOver, silent } from '../support/memory-pool.ts';
 import { MemoryWorker } from '../support/memory-worker.ts';
@@ -38,7 +39,7 @@ async function openEngine(): Promise<LmdbEngine> {
 }
 
 const begin = (): Promise<LmdbEngine> => {
-  LmdbEngine.erase({ directory });
+  eraseDatabase({ directory });
   return openEngine();
 };
 
@@ -122,7 +123,7 @@ it('what the disks lack is taken from the journal of a database with damaged row
   for (let sequence = 1; sequence <= 5; sequence++) before.applyRecord(record(sequence), sequence as Sequence, EPOCH);
   await before.abandon();
   engines.length = 0;
-  LmdbEngine.setAside({ directory });
+  setDatabaseAside({ directory });
   const journal = new KeptJournal({ directory, journalDirectory: join(directory, 'journal') });
   const rebuilt = await rebuildMetadata(candidates(), begin, silent);
   await journal.replay(rebuilt.engine, rebuilt.lastEpoch, silent);
@@ -135,7 +136,7 @@ it('a journal of another log adds nothing', async () => {
   for (let sequence = 1; sequence <= 5; sequence++) before.applyRecord(record(sequence), sequence as Sequence, EPOCH);
   await before.abandon();
   engines.length = 0;
-  LmdbEngine.setAside({ directory });
+  setDatabaseAside({ directory });
   const rebuilt = await rebuildMetadata(candidates(), begin, silent);
   await new KeptJournal({ directory, journalDirectory: join(directory, 'journal') }).replay(rebuilt.engine, (EPOCH - 1) as DriverEpoch, silent);
   expect(rebuilt.engine.lastSequence).toBe(3);

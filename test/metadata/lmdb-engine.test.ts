@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DriverEpoch, InodeNumber, Sequence } from '../../src/base/ids.ts';
+import { setDatabaseAside } from '../../src/metadata/lmdb/database-files.ts';
 import { JournalLostError, LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
 import type { ReplayedData } from '../../src/metadata/lmdb/engine.ts';
 import { decodeOperations, decodeRecord } from '../../src/log/record.ts';
@@ -76,7 +77,7 @@ describe('the LMDB engine', () => {
     await engine.abandon();
     rmSync(join(directory, 'journal'), { recursive: true });
     await expect(openEngine(2)).rejects.toThrow(JournalLostError);
-    LmdbEngine.setAside({ directory });
+    setDatabaseAside({ directory });
     engine = await openEngine(3);
     expect(engine.lastSequence).toBe(0);
     rmSync(`${directory}.aside`, { recursive: true });

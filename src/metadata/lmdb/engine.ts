@@ -4,7 +4,7 @@
 // rows go into an LMDB write transaction that stays open over many changes, so that reads see them at once, and is
 // committed in the background; a successor replays what the last commit missed. Measured against a commit for each
 // change: docs/ARCHITECTURE.md.
-import { mkdirSync, openSync, fdatasyncSync, closeSync, renameSync, rmSync, existsSync, readdirSync } from 'node:fs';
+import { mkdirSync, openSync, fdatasyncSync, closeSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ABORT, open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
@@ -99,7 +99,7 @@ export class LmdbEngine implements MetadataEngine {
 
   /**
    * Opens or makes the database in `directory` and replays its journal; `onData` gets every small datum found in it.
-   * The caller knows that the directory is to be trusted (same boot, or closed cleanly); else it calls `erase` first.
+   * The caller knows that the directory is to be trusted (same boot, or closed cleanly); else it calls `eraseDatabase` first.
    */
   static async open(options: LmdbEngineOptions, onData: (data: ReplayedData) => void): Promise<LmdbEngine> {
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });
@@ -126,25 +126,6 @@ export class LmdbEngine implements MetadataEngine {
     }
     engine.#replay(onData);
     return engine;
-  }
-
-  /** Moves a database that is not to be trusted out of the way; the last such one is kept beside. */
-  static setAside(options: { directory: string; journalDirectory?: string }): void {
-    for (const directory of [options.directory, options.journalDirectory]) {
-      if (directory === undefined || !existsSync(directory) || readdirSync(directory).length === 0) continue;
-      const aside = `${directory}.aside`;
-      rmSync(aside, { recursive: true, force: true });
-      renameSync(directory, aside);
-    }
-  }
-
-  /** Removes what is there. */
-  static erase(options: { directory: string; journalDirectory?: string }): void {
-    for (const directory of [options.directory, options.journalDirectory]) if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
-  }
-
-  static exists(directory: string): boolean {
-    return existsSync(join(directory, 'rows'));
   }
 
   get lastSequence(): Sequence {
