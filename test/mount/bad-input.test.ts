@@ -97,7 +97,10 @@ describe.skipIf(!isRoot)(`bad input${isRoot ? '' : ' (only root may mount)'}`, (
     const good = await readFile(file, 'utf8');
     await writeFile(file, good.slice(0, 100));
     expectRefusal(await place.sdfs('mount', '-d', place.volume, place.mountpoint), EXIT.damaged, file);
-    await writeFile(file, good.replace(/"version": *1/, '"version": 99'));
+    await writeFile(file, good.replace(/"copies": *2/, '"copies": 3'));
+    expectRefusal(await place.sdfs('mount', '-d', place.volume, place.mountpoint), EXIT.damaged, file, 'checksum');
+    // Without its checksum it is what somebody wrote there.
+    await writeFile(file, good.replace(/"version": *1/, '"version": 99').replace(/,\s*"crc": "\w+"/, ''));
     expectRefusal(await place.sdfs('mount', '-d', place.volume, place.mountpoint), EXIT.unsupported, '99', 'newer');
     await writeFile(file, good);
   });
