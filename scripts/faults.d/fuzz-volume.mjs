@@ -36,7 +36,7 @@ const WRITE_MS = 4_000;
 const HEALTHY_MS = 90_000;
 /** Starts of one process after one damage: more is a crash in a loop. */
 const RESTARTS_MAX = 4;
-/** What no copy can replace: a mount may be refused, in words that name the file. */
+/** What no copy can replace: a mount may be refused, or made without the disk, in words that name the file. */
 const IDENTITY = /sdfs-(disk|volume)\.json$/;
 
 const root = fs.mkdtempSync(join(tmpdir(), 'sdfs-fuzz-'));
@@ -212,6 +212,13 @@ async function round(number) {
       return `${described}: refused: ${message}`;
     }
     await verify();
+    if (done.some((text) => text.endsWith('/sdfs-disk.json'))) {
+      const { problems } = await status();
+      if (!problems.some((text) => text.includes('sdfs-disk.json'))) finding(`nobody says that an identity file is damaged: ${problems.join('; ')}`);
+      state.degraded++;
+      await umount();
+      return `${described}: mounted without that disk`;
+    }
     await untilHealthy();
     await scrub();
     await untilHealthy();
@@ -258,6 +265,6 @@ try {
 }
 console.log(`damaged: ${Object.entries(state.counts).map(([kind, count]) => `${count} ${kind}`).join(', ')}`);
 console.log(`processes started again: ${Object.entries(state.crashes).map(([name, count]) => `${count} ${name}`).join('; ') || 'none'}`);
-console.log(`${tried} rounds, ${state.refused} mounts refused, ${findings.length} findings`);
+console.log(`${tried} rounds, ${state.refused} mounts refused, ${state.degraded} without the disk, ${findings.length} findings`);
 for (const finding of findings) console.log(`- ${finding}`);
 process.exit(findings.length > 0 ? 1 : 0);
