@@ -13,7 +13,7 @@ export type Sequence = Branded<number, 'Sequence'>;
 /** Counts the drivers that a volume has had. Every frame carries it; a worker refuses an older one. u32. */
 export type DriverEpoch = Branded<number, 'DriverEpoch'>;
 
-/** Index of a disk in the volume description, and of the worker that serves it: 0 … N-1, stable for a volume's life. */
+/** Number of a disk in its volume, and of the worker that serves it. Stays while others come and go. */
 export type WorkerId = Branded<number, 'WorkerId'>;
 
 /**

@@ -2,6 +2,7 @@
 // The sdfs command: options that all subcommands share, and the one place where it ends.
 import { existsSync, readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { registerDisk } from './disk.ts';
 import { EXIT_CODES_HELP, reportFailure } from './failure.ts';
 import { registerDump } from './dump.ts';
 import { registerFsck } from './fsck.ts';
@@ -37,7 +38,7 @@ function createProgram(): Command {
     .addHelpText('after', EXIT_CODES_HELP)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'sdfs: ').replaceAll('\n', ' ')}; see --help\n`) });
-  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerFsck, registerDump, registerLoad, registerUpgrade]) register(program);
+  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerFsck, registerDump, registerLoad, registerUpgrade, registerDisk]) register(program);
   program.command('version').summary('print the version').description('Print the version.').action(() => print(version()));
   return program;
 }

@@ -26,7 +26,7 @@ export function registerStatus(program: Command): void {
     });
 }
 
-async function findReport(target: string | undefined): Promise<StatusReport> {
+export async function findReport(target: string | undefined): Promise<StatusReport> {
   if (target !== undefined && findMounts(target).length === 0) {
     checkMountOwner(target);
     const directory = resolveVolume(target);

@@ -6,6 +6,7 @@
 //   GET  /v1/info?inode=N      DriverFileInfo
 //   POST /v1/upkeep            UpkeepAnswer   body: UpkeepQuestion
 //   POST /v1/rescue            RescueAnswer   body: RescueQuestion
+//   POST /v1/disks             DiskAnswer     body: DiskRequest; when the volume goes on with the disks as they are then
 //   POST /v1/upgrade           {}             body: ChildModules, absolute paths; when the new code serves
 //
 // An error is an HTTP status above 399 with the body { "error": { "message", "exitCode" } } (ErrorBody).
@@ -86,12 +87,32 @@ export interface DiskReport {
   readonly state: ProcessStateName;
   /** Up to date, and counted when disks are missing. */
   readonly member: boolean | null;
+  /** Has the metadata log, or is to have it. */
+  readonly holdsLog: boolean | null;
+  /** Nothing new is put there, and what is there moves to the others. */
+  readonly draining: boolean;
+  /** Share of the volume's blocks, relative to the other disks. */
+  readonly weight: number;
   /** Of the file system that holds the disk directory. */
   readonly totalBytes: number | null;
   readonly availableBytes: number | null;
   /** Taken by blocks of this volume. */
   readonly blockBytes: number | null;
   readonly blockCount: number | null;
+}
+
+/** A change of the disks of a mounted volume; `disk` is a worker's number. */
+export type DiskRequest =
+  | { readonly action: 'add'; readonly directory: string }
+  | { readonly action: 'drain' | 'undrain'; readonly disk: number }
+  | { readonly action: 'remove'; readonly disk: number; readonly force: boolean }
+  | { readonly action: 'replace'; readonly disk: number; readonly directory: string };
+
+export interface DiskAnswer {
+  /** The disk that came, or was changed. */
+  readonly disk: number;
+  /** What a person should know. */
+  readonly notes: readonly string[];
 }
 
 /** Compiled modules that a keeper forks. */
@@ -111,4 +132,5 @@ export interface ControlHandler {
   upkeep(question: UpkeepQuestion): Promise<UpkeepAnswer>;
   rescue(question: RescueQuestion): Promise<RescueAnswer>;
   upgrade(modules: ChildModules): Promise<void>;
+  changeDisks(request: DiskRequest): Promise<DiskAnswer>;
 }

@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { ChildModules, DriverFileInfo, RescueAnswer, RescueQuestion, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from './api.ts';
+import type { ChildModules, DiskAnswer, DiskRequest, DriverFileInfo, RescueAnswer, RescueQuestion, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from './api.ts';
 
 interface Call {
   readonly method: 'GET' | 'POST';
@@ -36,6 +36,10 @@ export class ControlClient {
 
   async info(inode: number, timeoutMs: number = LIMITS.controlSyncMs): Promise<DriverFileInfo> {
     return (await this.#call({ method: 'GET', path: `/v1/info?inode=${inode}`, timeoutMs })) as DriverFileInfo;
+  }
+
+  async changeDisks(change: DiskRequest, timeoutMs: number = LIMITS.driverStartMs): Promise<DiskAnswer> {
+    return (await this.#call({ method: 'POST', path: '/v1/disks', body: change, timeoutMs })) as DiskAnswer;
   }
 
   async upgrade(modules: ChildModules, timeoutMs: number = LIMITS.driverStartMs): Promise<void> {

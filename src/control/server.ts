@@ -33,6 +33,15 @@ function parseInode(text: string | undefined): number {
 
 const modulesSchema = z.object({ driver: z.string().startsWith('/'), worker: z.string().startsWith('/'), unmount: z.string().startsWith('/') });
 
+const disk = z.int().min(0);
+const directory = z.string().startsWith('/');
+const diskSchema = z.discriminatedUnion('action', [
+  z.object({ action: z.literal('add'), directory }),
+  z.object({ action: z.enum(['drain', 'undrain']), disk }),
+  z.object({ action: z.literal('remove'), disk, force: z.boolean() }),
+  z.object({ action: z.literal('replace'), disk, directory }),
+]);
+
 function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
@@ -72,6 +81,7 @@ export function createControlApp(handler: ControlHandler, log: Logger): Hono {
   });
   app.post('/v1/umount', async (context) => context.json(await handler.unmount(parseMode(await context.req.json().catch(() => undefined)))));
   app.get('/v1/info', async (context) => context.json(await handler.info(parseInode(context.req.query('inode')))));
+  app.post('/v1/disks', async (context) => context.json(await handler.changeDisks(parse(diskSchema, await context.req.json().catch(() => undefined)))));
   app.post('/v1/upgrade', async (context) => {
     await handler.upgrade(parse(modulesSchema, await context.req.json().catch(() => undefined)));
     return context.json({});

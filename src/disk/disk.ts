@@ -5,11 +5,12 @@ import type { Logger } from '../base/log.ts';
 import { isNewerMembership, sameMembership } from '../base/membership.ts';
 import type { Membership } from '../base/membership.ts';
 import type { DiskStatistics } from '../ipc/messages.ts';
+import type { VolumeDescription } from '../ipc/process-messages.ts';
 import { BlockStore } from './block-store.ts';
 import { sizesFor } from './disk-sizes.ts';
 import { countSharing, DiskSpace } from './disk-space.ts';
 import { DiskState } from './disk-state.ts';
-import type { DiskIdentity } from './identity.ts';
+import type { DiskIdentity, DiskLock } from './identity.ts';
 import { lockDisk } from './identity.ts';
 import { readMembership, writeMembership } from './membership-file.ts';
 import { DumpStore } from './dump-store.ts';
@@ -33,7 +34,6 @@ export interface DiskOptions {
 }
 
 export class Disk {
-  readonly identity: DiskIdentity;
   readonly blocks: BlockStore;
   readonly metadata: MetadataCopy;
   readonly dumps: DumpStore;
@@ -41,10 +41,10 @@ export class Disk {
   readonly #state: DiskState;
   readonly #directory: string;
   #membership: Membership | null;
-  readonly #release: () => void;
+  readonly #lock: DiskLock;
 
-  private constructor(parts: { identity: DiskIdentity; directory: string; membership: Membership | null; blocks: BlockStore; metadata: MetadataCopy; dumps: DumpStore; space: DiskSpace; state: DiskState; release: () => void }) {
-    this.identity = parts.identity;
+  private constructor(parts: { lock: DiskLock; directory: string; membership: Membership | null; blocks: BlockStore; metadata: MetadataCopy; dumps: DumpStore; space: DiskSpace; state: DiskState }) {
+    this.#lock = parts.lock;
     this.blocks = parts.blocks;
     this.metadata = parts.metadata;
     this.dumps = parts.dumps;
@@ -52,7 +52,6 @@ export class Disk {
     this.#state = parts.state;
     this.#directory = parts.directory;
     this.#membership = parts.membership;
-    this.#release = parts.release;
   }
 
   /**
@@ -61,7 +60,8 @@ export class Disk {
    */
   static async open(options: DiskOptions): Promise<Disk> {
     const { directory, log } = options;
-    const { identity, release } = lockDisk(directory);
+    const lock = lockDisk(directory);
+    const { identity } = lock;
     try {
       checkExpected(directory, identity, options.expect);
       const state = DiskState.open(directory, options.bootId);
@@ -72,11 +72,20 @@ export class Disk {
       const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean && options.crashed === undefined, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress, onFailure: options.onFailure });
       const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax, checkpointIsWhole: options.crashed?.checkpointIsWhole, onFailure: options.onFailure });
       state.markInUse();
-      return new Disk({ identity, directory, membership, blocks, metadata, dumps: new DumpStore(directory), space, state, release });
+      return new Disk({ lock, directory, membership, blocks, metadata, dumps: new DumpStore(directory), space, state });
     } catch (error) {
-      release();
+      lock.release();
       throw error;
     }
+  }
+
+  get identity(): DiskIdentity {
+    return this.#lock.identity;
+  }
+
+  /** Notes what the volume is now, if that is newer. Errors of `fs`. */
+  describe(description: VolumeDescription): void {
+    this.#lock.describe(description);
   }
 
   /** null: this disk knows nothing of it. */
@@ -120,7 +129,7 @@ export class Disk {
       if (failures.length > 0) throw new AggregateError(failures, `the disk could not be closed: ${failures.map((error) => error.message).join('; ')}`);
       this.#state.markClean();
     } finally {
-      this.#release();
+      this.#lock.release();
     }
   }
 }

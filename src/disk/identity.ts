@@ -4,10 +4,10 @@
 //                           format   "sdfs-disk"
 //                           version  1; a newer one is refused
 //                           crc      see base/checked-json.ts
-//                           worker   index of this disk in the volume
+//                           worker   number of this disk in the volume
 //                           disk     32 hex digits
 //                           volume   the description: version, volume (32 hex digits), name, copies, blockBytes,
-//                                    disks [{ worker, disk, directory (absolute), weight }]
+//                                    generation, disks [{ worker, disk, directory (absolute), weight, state? }]
 //   DISK/blocks/          segment files of blocks, see block-format.ts
 //   DISK/index/           LMDB: where each block lies, see block-index.ts
 //   DISK/log/             redo log of the metadata, see log/segment.ts
@@ -29,7 +29,7 @@ import type { Uuid, WorkerId } from '../base/ids.ts';
 import type { Membership } from '../base/membership.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
 import { errno, ERRNO, flock, SystemCallError } from '../os/libc.ts';
-import { replaceFile } from '../os/replace-file.ts';
+import { replaceFile, syncPath } from '../os/replace-file.ts';
 import { writeMembership } from './membership-file.ts';
 
 export const IDENTITY_FILE = 'sdfs-disk.json';
@@ -46,19 +46,21 @@ export interface DiskIdentity {
 
 const uuid = z.string().regex(/^[0-9a-f]{32}$/, 'wants 32 hex digits').transform((text) => text as Uuid);
 const workerId = z.int().min(0).transform((number) => number as WorkerId);
+export const volumeSchema = z.object({
+  version: z.literal(1),
+  volume: uuid,
+  name: z.string(),
+  copies: z.int().min(1),
+  blockBytes: z.int().min(1),
+  disks: z.array(z.object({ worker: workerId, disk: uuid, directory: z.string(), weight: z.number(), state: z.literal('draining').optional() })).min(1),
+  generation: z.int().min(0).default(0),
+});
 const identitySchema = z.object({
   format: z.literal('sdfs-disk'),
   version: z.literal(VERSION),
   worker: workerId,
   disk: uuid,
-  volume: z.object({
-    version: z.literal(1),
-    volume: uuid,
-    name: z.string(),
-    copies: z.int().min(1),
-    blockBytes: z.int().min(1),
-    disks: z.array(z.object({ worker: workerId, disk: uuid, directory: z.string(), weight: z.number() })).min(1),
-  }),
+  volume: volumeSchema,
 });
 
 /**
@@ -77,10 +79,12 @@ export function initDisk(directory: string, options: { readonly worker: WorkerId
   });
 }
 
-/** Replaces the description, durably: a changed name, number of copies or set of disks. Nobody may hold the disk meanwhile. */
-export function writeIdentity(directory: string, identity: DiskIdentity): void {
-  const content = { format: 'sdfs-disk', version: VERSION, worker: identity.worker, disk: identity.disk, volume: identity.description };
-  replaceFile(join(directory, IDENTITY_FILE), toCheckedJson(content, 2));
+function writeIdentity(directory: string, identity: DiskIdentity): void {
+  replaceFile(join(directory, IDENTITY_FILE), serialize(identity));
+}
+
+function serialize({ worker, disk, description }: DiskIdentity): string {
+  return toCheckedJson({ format: 'sdfs-disk', version: VERSION, worker, disk, volume: description }, 2);
 }
 
 /** UserError: notFound (no disk of sdfs there), unsupported (newer), damaged, denied. */
@@ -110,21 +114,75 @@ function parseIdentity(file: string, text: string): DiskIdentity {
   throw damaged(file, `${issue?.path.join('.') || 'content'}: ${issue?.message ?? 'not as expected'}`);
 }
 
-/**
- * Takes the disk for this process and its life; the result ends it. UserError: busy when another process has it,
- * and those of `readIdentity`.
- */
-export function lockDisk(directory: string): { readonly identity: DiskIdentity; readonly release: () => void } {
-  const file = join(directory, IDENTITY_FILE);
-  const identity = readIdentity(directory);
-  const fd = explained(directory, () => fs.openSync(file, 'r+'));
-  if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING) !== 0) {
-    const number = errno();
-    fs.closeSync(fd);
-    if (number !== ERRNO.EAGAIN) throw new SystemCallError('flock', file, number);
-    throw new UserError(`the disk ${directory} is in use by another process: is its volume mounted already? See: fuser ${file}`, EXIT.busy);
+/** A disk that this process has, until it ends or releases it. */
+export class DiskLock {
+  readonly #directory: string;
+  #fd: number;
+  #identity: DiskIdentity;
+
+  constructor(directory: string, fd: number, identity: DiskIdentity) {
+    this.#directory = directory;
+    this.#fd = fd;
+    this.#identity = identity;
   }
-  return { identity, release: () => fs.closeSync(fd) };
+
+  get identity(): DiskIdentity {
+    return this.#identity;
+  }
+
+  /**
+   * Notes a newer description of the volume, durably; an older one, or the same, changes nothing. The new file is locked
+   * before it takes the place of the old one, so that nobody comes between. Errors of `fs`.
+   */
+  describe(description: VolumeDescription): void {
+    if (description.generation <= this.#identity.description.generation) return;
+    const identity = { ...this.#identity, description };
+    const file = join(this.#directory, IDENTITY_FILE);
+    const fd = fs.openSync(`${file}.new`, 'w+', 0o600);
+    try {
+      lock(fd, `${file}.new`);
+      fs.writeFileSync(fd, serialize(identity));
+      fs.fsyncSync(fd);
+      fs.renameSync(`${file}.new`, file);
+      syncPath(this.#directory);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    fs.closeSync(this.#fd);
+    this.#fd = fd;
+    this.#identity = identity;
+  }
+
+  release(): void {
+    fs.closeSync(this.#fd);
+  }
+}
+
+/** Takes the disk for this process. UserError: busy when another process has it, and those of `readIdentity`. */
+export function lockDisk(directory: string): DiskLock {
+  const file = join(directory, IDENTITY_FILE);
+  for (;;) {
+    const identity = readIdentity(directory);
+    const fd = explained(directory, () => fs.openSync(file, 'r+'));
+    try {
+      if (!lock(fd, file)) throw new UserError(`the disk ${directory} is in use by another process: is its volume mounted already? See: fuser ${file}`, EXIT.busy);
+      // Its holder may have put another file there between the open and the lock.
+      if (fs.statSync(file).ino === fs.fstatSync(fd).ino) return new DiskLock(directory, fd, identity);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    fs.closeSync(fd);
+  }
+}
+
+/** False when another process has it. */
+function lock(fd: number, file: string): boolean {
+  if (flock(fd, LOCK_EXCLUSIVE_NONBLOCKING) === 0) return true;
+  const number = errno();
+  if (number !== ERRNO.EAGAIN) throw new SystemCallError('flock', file, number);
+  return false;
 }
 
 function refuseContent(directory: string): void {

@@ -95,8 +95,8 @@ export class Driver {
     const pool = new WorkerPool({
       volume: description.volume,
       epoch: start.epoch,
-      disks: description.disks.map(({ worker, disk, weight }) => ({
-        worker, disk, weight, connect: workerSocket(start.sockets[worker] as string), away: start.away.includes(worker),
+      disks: description.disks.map(({ worker, disk, weight, state }) => ({
+        worker, disk, weight: state === 'draining' ? 0 : weight, connect: workerSocket(start.sockets[worker] as string), away: start.away.includes(worker),
       })),
       logger,
     });

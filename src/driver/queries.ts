@@ -21,7 +21,7 @@ export function status(parts: { pool: WorkerPool; members: Members; blocks: KvBl
     upkeep,
     dumps: parts.dumps,
     locks: parts.locks?.counts,
-    disks: details.disks.map(({ worker, disk, state, statistics }) => ({ worker, connected: state === 'ready', member: members.record.members.includes(disk), statistics })),
+    disks: details.disks.map(({ worker, disk, state, statistics }) => ({ worker, connected: state === 'ready', member: members.record.members.includes(disk), holdsLog: members.record.log?.includes(disk) ?? true, statistics })),
     membership: { epoch: members.record.epoch, problem: members.problem },
   };
 }

@@ -11,7 +11,18 @@ export interface VolumeDescription {
   readonly copies: number;
   /** Largest block, bytes. */
   readonly blockBytes: number;
-  readonly disks: readonly { readonly worker: WorkerId; readonly disk: Uuid; readonly directory: string; readonly weight: number }[];
+  readonly disks: readonly DiskDescription[];
+  /** Counts the changes of the description: of several that are found, the newest is right. */
+  readonly generation: number;
+}
+
+export interface DiskDescription {
+  readonly worker: WorkerId;
+  readonly disk: Uuid;
+  readonly directory: string;
+  readonly weight: number;
+  /** draining: nothing new is put there, and what is there moves to the others. */
+  readonly state?: 'draining' | undefined;
 }
 
 /** A disk, for people. */
@@ -30,6 +41,8 @@ export interface ProcessLogOptions {
 
 export type KeeperToWorker =
   | { readonly type: 'start'; readonly volume: Uuid; readonly worker: WorkerId; readonly disk: Uuid; readonly directory: string; readonly socket: string; readonly log: ProcessLogOptions; readonly crashed?: boolean | undefined }
+  /** The description has changed, or may have changed while the disk was away. */
+  | { readonly type: 'describe'; readonly description: VolumeDescription }
   | { readonly type: 'stop' };
 
 export type WorkerToKeeper =
@@ -83,7 +96,7 @@ export interface DriverStart {
   /** Epoch of the first driver of this mount. */
   readonly mountEpoch: DriverEpoch;
   /** UNIX socket of each worker, by worker id. */
-  readonly sockets: readonly string[];
+  readonly sockets: Readonly<Record<number, string>>;
   readonly edge: DirectEdge | NativeEdge | OfflineEdge;
   readonly mountpoint: string;
   readonly readOnly: boolean;
@@ -255,6 +268,8 @@ export interface DriverDiskStatus {
   readonly connected: boolean;
   /** Up to date, and counted when disks are missing. */
   readonly member: boolean;
+  /** Has the metadata log, or is one of those that are to have it. */
+  readonly holdsLog: boolean;
   /** Of the file system that holds the disk directory; the last known ones while not connected; absent when never known. */
   readonly statistics?: { readonly totalBytes: number; readonly availableBytes: number; readonly blockBytes: number; readonly blockCount: number; readonly logBytes: number; readonly device: number } | undefined;
 }

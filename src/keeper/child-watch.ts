@@ -18,7 +18,8 @@ interface Watched {
 }
 
 export class ChildWatch {
-  readonly #children: readonly Watched[];
+  /** Asked anew at each look: disks come and go. */
+  readonly #workers: { values(): Iterable<Watched> };
   readonly #driver: Watched;
   readonly #link: Pick<DriverLink, 'ping'>;
   /** Looks in a row that found a process stopped, by pid. */
@@ -26,9 +27,9 @@ export class ChildWatch {
   #pinging = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(parts: { driver: Watched; workers: readonly Watched[]; link: Pick<DriverLink, 'ping'> }) {
+  constructor(parts: { driver: Watched; workers: { values(): Iterable<Watched> }; link: Pick<DriverLink, 'ping'> }) {
     this.#driver = parts.driver;
-    this.#children = [parts.driver, ...parts.workers];
+    this.#workers = parts.workers;
     this.#link = parts.link;
   }
 
@@ -43,7 +44,7 @@ export class ChildWatch {
 
   look(): void {
     const stopped = new Map<number, number>();
-    for (const child of this.#children) {
+    for (const child of [this.#driver, ...this.#workers.values()]) {
       if (child.pid === undefined || processState(child.pid) !== 'T') continue;
       const looks = (this.#stopped.get(child.pid) ?? 0) + 1;
       if (looks < LIMITS.childLooksStopped) stopped.set(child.pid, looks);

@@ -8,7 +8,7 @@ import type { KnownMembership } from '../base/membership.ts';
 import { identifyProcess } from '../control/process-identity.ts';
 import type { ProcessIdentity } from '../control/process-identity.ts';
 import type { RuntimeDirectory } from '../control/running-mounts.ts';
-import type { DriverStart, DriverToKeeper, KeeperToDriver, KeeperToWorker, ProcessLogOptions, VolumeDescription, WorkerToKeeper } from '../ipc/process-messages.ts';
+import type { DiskDescription, DriverStart, DriverToKeeper, KeeperToDriver, KeeperToWorker, ProcessLogOptions, VolumeDescription, WorkerToKeeper } from '../ipc/process-messages.ts';
 import { forkChild } from './children.ts';
 import type { ChildModules } from './children.ts';
 import { ChildWatch } from './child-watch.ts';
@@ -38,13 +38,17 @@ export interface CrewOptions {
   readonly onChange: () => void;
 }
 
+type WorkerSupervisor = Supervisor<KeeperToWorker, WorkerToKeeper>;
+
 export class Crew {
   readonly #options: CrewOptions;
   /** What the next child of each kind is forked from. */
   modules: ChildModules;
   readonly driver: Supervisor<KeeperToDriver, DriverToKeeper>;
   /** By worker id. */
-  readonly workers: readonly Supervisor<KeeperToWorker, WorkerToKeeper>[];
+  readonly workers = new Map<WorkerId, WorkerSupervisor>();
+  /** What the next children are told, and the present workers note. */
+  #description: VolumeDescription;
   /** Questions to the driver; they fail at once while it is not ready. */
   readonly link: DriverLink;
   readonly #watch: ChildWatch;
@@ -54,8 +58,39 @@ export class Crew {
     this.modules = options.modules;
     this.link = new DriverLink((message) => this.driver.state.kind === 'ready' && this.driver.send(message));
     this.driver = this.#superviseDriver();
-    this.workers = options.description.disks.map((disk) => this.#superviseWorker(disk));
+    this.#description = options.description;
+    for (const disk of options.description.disks) this.workers.set(disk.worker, this.#superviseWorker(disk));
     this.#watch = new ChildWatch(this);
+  }
+
+  get description(): VolumeDescription {
+    return this.#description;
+  }
+
+  /** Of the next driver; every disk notes it, those that are away when they come back. */
+  set description(description: VolumeDescription) {
+    this.#description = description;
+    for (const worker of this.workers.values()) if (worker.state.kind === 'ready') worker.send({ type: 'describe', description });
+  }
+
+  /** Resolves when it serves its disk. UserError when it cannot; then there is no such worker. */
+  async addWorker(disk: DiskDescription): Promise<void> {
+    const worker = this.#superviseWorker(disk);
+    this.workers.set(disk.worker, worker);
+    worker.start();
+    try {
+      await worker.untilReady();
+    } catch (error) {
+      await this.removeWorker(disk.worker);
+      throw error;
+    }
+  }
+
+  async removeWorker(id: WorkerId): Promise<void> {
+    const worker = this.workers.get(id);
+    this.workers.delete(id);
+    await worker?.stop();
+    this.#options.onChange();
   }
 
   /**
@@ -64,13 +99,20 @@ export class Crew {
    */
   async startWorkers(onLost: (worker: WorkerId, error: Error) => void): Promise<void> {
     this.#watch.start();
-    for (const worker of this.workers) worker.start();
-    const starts = await Promise.allSettled(this.workers.map((worker) => worker.untilReady()));
-    for (const [index, start] of starts.entries()) {
+    const workers = [...this.workers];
+    for (const [, worker] of workers) worker.start();
+    const starts = await Promise.allSettled(workers.map(([, worker]) => worker.untilReady()));
+    for (const [index, [id, worker]] of workers.entries()) {
+      const start = starts[index]!;
       if (start.status === 'fulfilled') continue;
-      onLost(this.#options.description.disks[index]!.worker, start.reason as Error);
-      this.workers[index]!.keepTrying();
+      onLost(id, start.reason as Error);
+      worker.keepTrying();
     }
+  }
+
+  /** Workers whose disks cannot be used now. */
+  get away(): WorkerId[] {
+    return [...this.workers].flatMap(([id, { shown }]) => (shown.kind === 'unusable' ? [id] : []));
   }
 
   async startDriver(): Promise<void> {
@@ -99,17 +141,17 @@ export class Crew {
   /** True when all of them wrote what they had and ended by themselves. */
   async stopWorkers(): Promise<boolean> {
     this.#watch.close();
-    const ends = await Promise.all(this.workers.map((worker) => worker.stop()));
+    const ends = await Promise.all([...this.workers.values()].map((worker) => worker.stop()));
     return ends.every((end) => end.code === 0);
   }
 
   async killAll(): Promise<void> {
     this.#watch.close();
-    await Promise.all([this.driver.kill(), ...this.workers.map((worker) => worker.kill())]);
+    await Promise.all([this.driver.kill(), ...[...this.workers.values()].map((worker) => worker.kill())]);
   }
 
   identities(): ProcessIdentity[] {
-    return [this.driver, ...this.workers].flatMap((child) => (child.pid === undefined ? [] : identifyProcess(child.pid) ?? []));
+    return [this.driver, ...this.workers.values()].flatMap((child) => (child.pid === undefined ? [] : identifyProcess(child.pid) ?? []));
   }
 
   #superviseDriver(): Supervisor<KeeperToDriver, DriverToKeeper> {
@@ -136,28 +178,33 @@ export class Crew {
       case 'session': return this.#options.onSession(message.session);
       case 'mounted': return this.#options.onMounted(message.connection);
       case 'reply': return this.link.take(message);
-      case 'hung': return this.workers.find((_worker, index) => this.#options.description.disks[index]?.worker === message.worker)?.replace('it does not answer the driver');
+      case 'hung': return this.workers.get(message.worker)?.replace('it does not answer the driver');
       case 'ended': return this.#options.onDriverEnded();
       case 'ready':
       case 'unusable': // the supervisor's
     }
   }
 
-  #superviseWorker(disk: VolumeDescription['disks'][number]): Supervisor<KeeperToWorker, WorkerToKeeper> {
-    const { log, description, runtime, childLog, onChange } = this.#options;
+  #superviseWorker(disk: DiskDescription): WorkerSupervisor {
+    const { log, runtime, childLog, onChange } = this.#options;
     const socket = runtime.workerSocket(disk.worker);
-    return new Supervisor<KeeperToWorker, WorkerToKeeper>(log, {
+    const supervisor: WorkerSupervisor = new Supervisor<KeeperToWorker, WorkerToKeeper>(log, {
       name: `worker ${disk.worker}`,
       fork: () => {
         // What a killed worker left: a new one could not bind to it.
         rmSync(socket, { force: true });
         return forkChild({ module: this.modules.worker, label: [String(disk.worker), disk.directory], log });
       },
-      startMessage: (crashed) => ({ type: 'start', volume: description.volume, worker: disk.worker, disk: disk.disk, directory: disk.directory, socket, log: childLog, crashed }),
+      startMessage: (crashed) => ({ type: 'start', volume: this.#description.volume, worker: disk.worker, disk: disk.disk, directory: disk.directory, socket, log: childLog, crashed }),
       stopMessage: { type: 'stop' },
       startMs: LIMITS.workerStartMs,
       stopMs: LIMITS.workerStopMs,
-      onChange,
+      onChange: () => {
+        // It may have been away while the description changed.
+        if (supervisor.state.kind === 'ready') supervisor.send({ type: 'describe', description: this.#description });
+        onChange();
+      },
     });
+    return supervisor;
   }
 }

@@ -57,15 +57,13 @@ export function planVolume(request: VolumeRequest): VolumePlan {
   if (!isBlockSize(blockBytes)) throw usage(`--block-size ${blockBytes}: wants a power of two from ${LIMITS.checksumBytes} to ${LIMITS.blockBytesMax} bytes (16K … 1M)`);
   const places = directories.map((directory) => measure(directory));
   const sharedDevices = groupByDevice(places);
-  for (const place of places) {
-    if (place.availableBytes < LIMITS.diskBytesMin) throw new UserError(`disk ${place.directory} has ${place.availableBytes} bytes free and needs ${LIMITS.diskBytesMin}: free some space or choose another`, EXIT.space);
-  }
+  for (const place of places) checkRoom(place);
   return {
     volumeDirectory, embedded,
     sharedDevices: [...sharedDevices.values()].filter((group) => group.length > 1),
     description: {
-      version: 1, volume: newUuid(), name: checkName(request.name ?? basename(volumeDirectory)), copies, blockBytes,
-      disks: places.map((place, index) => ({ worker: index as WorkerId, disk: newUuid(), directory: place.directory, weight: weightOf(place, sharedDevices) })),
+      version: 1, volume: newUuid(), name: checkName(request.name ?? basename(volumeDirectory)), copies, blockBytes, generation: 0,
+      disks: places.map((place, index) => ({ worker: index as WorkerId, disk: newUuid(), directory: place.directory, weight: weightOf(place, sharedDevices.get(place.device)?.length ?? 1) })),
     },
   };
 }
@@ -92,6 +90,19 @@ export async function createVolume(plan: VolumePlan, initDisk: InitDisk): Promis
     if (firstMade !== undefined) rmSync(firstMade, { recursive: true, force: true });
     throw error instanceof UserError ? error : new UserError(`cannot make the volume: ${(error as Error).message}; nothing was kept of it`, EXIT.failure, { cause: error });
   }
+}
+
+/**
+ * Checks a directory that is to become a disk of a volume that exists. `sharers`: its disks that lie on the same device.
+ * UserError when it is not fit; changes nothing.
+ */
+export function inspectNewDisk(directory: string, description: VolumeDescription): { place: string; sharers: readonly WorkerId[]; weight: number } {
+  const path = checkDiskDirectory(directory);
+  checkDistinct([path, ...description.disks.map((disk) => disk.directory)]);
+  const place = measure(path);
+  checkRoom(place);
+  const sharers = description.disks.filter((disk) => statSync(disk.directory, { throwIfNoEntry: false })?.dev === place.device).map(({ worker }) => worker);
+  return { place: path, sharers, weight: weightOf(place, sharers.length + 1) };
 }
 
 /** Absolute, without symbolic links as far as it exists. */
@@ -172,6 +183,10 @@ function measure(directory: string): Place {
   return { directory, device: statSync(existing).dev, totalBytes: space.blocks * space.bsize, availableBytes: space.bavail * space.bsize };
 }
 
+function checkRoom(place: Place): void {
+  if (place.availableBytes < LIMITS.diskBytesMin) throw new UserError(`disk ${place.directory} has ${place.availableBytes} bytes free and needs ${LIMITS.diskBytesMin}: free some space or choose another`, EXIT.space);
+}
+
 function nearestExisting(path: string): string {
   return existsSync(path) ? path : nearestExisting(dirname(path));
 }
@@ -183,11 +198,12 @@ function groupByDevice(places: readonly Place[]): Map<number, WorkerId[]> {
 }
 
 /** Share of the volume's blocks, in MiB of capacity; directories on one device share its capacity. */
-function weightOf(place: Place, sharers: ReadonlyMap<number, readonly WorkerId[]>): number {
-  return Math.max(1, Math.round(place.totalBytes / (sharers.get(place.device)?.length ?? 1) / 2 ** 20));
+function weightOf(place: Place, sharing: number): number {
+  return Math.max(1, Math.round(place.totalBytes / sharing / 2 ** 20));
 }
 
-function emptyDirectory(directory: string): void {
+/** Of a directory that was checked to be empty before: all that came into it since. */
+export function emptyDirectory(directory: string): void {
   for (const name of existsSync(directory) ? contentOf(directory) : []) rmSync(join(directory, name), { recursive: true, force: true });
 }
 

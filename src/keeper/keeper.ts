@@ -6,19 +6,21 @@
 // It never touches the mountpoint itself: the driver serves it, and the keeper must be free to replace the driver.
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
-import type { DriverEpoch, WorkerId } from '../base/ids.ts';
+import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { KnownMembership } from '../base/membership.ts';
-import type { ControlHandler, DriverFileInfo, DriverKind, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion, RescueAnswer, RescueQuestion } from '../control/api.ts';
-import { identifyProcess, isAlive, waitForEnd } from '../control/process-identity.ts';
-import { RuntimeDirectory, listRunningMounts } from '../control/running-mounts.ts';
+import type { ControlHandler, DiskAnswer, DiskRequest, DriverFileInfo, DriverKind, MountState, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion, RescueAnswer, RescueQuestion } from '../control/api.ts';
+import { identifyProcess } from '../control/process-identity.ts';
+import { RuntimeDirectory } from '../control/running-mounts.ts';
 import { ControlServer } from '../control/server.ts';
 import type { DriverStart, ProcessLogOptions, VolumeDescription } from '../ipc/process-messages.ts';
 import type { MountOptions } from '../kernel/mount-options.ts';
 import type { ChildModules } from './children.ts';
 import { Crew } from './crew.ts';
 import { deferred } from './deferred.ts';
+import { keepDescription, newestDescription, nextWorker } from './description.ts';
+import { DiskChanges } from './disk-changes.ts';
 import type { KernelEdge } from './kernel-edge.ts';
 import { createMountHolder } from './mount-holder.ts';
 import type { MountHolder } from './mount-holder.ts';
@@ -26,6 +28,7 @@ import { checkMountpoint } from './mountpoint.ts';
 import { VolumeState } from './state.ts';
 import { statusReport } from './status-report.ts';
 import type { ChildEnd } from './supervisor.ts';
+import { waitForPredecessor } from './predecessor.ts';
 import { startWorkers } from './survey.ts';
 import { upgrade } from './upgrade.ts';
 import { VolumeLock } from './volume-lock.ts';
@@ -77,8 +80,6 @@ export class Keeper implements ControlHandler {
   #session: string | undefined;
   /** What drivers said last of the membership, for their successors. */
   #membership: KnownMembership | undefined;
-  /** Disks that could not be used when the mount began. */
-  #away: readonly WorkerId[] = [];
   /** Epoch of the first driver that this keeper started. */
   #mountEpoch: DriverEpoch | undefined;
   /** Drivers that died after the mount was taken out of the tree. */
@@ -92,7 +93,7 @@ export class Keeper implements ControlHandler {
     this.#log = components.log;
     this.#kernel = components.kernel;
     this.#options = options;
-    this.#description = readVolume(options.volumeDirectory);
+    this.#description = newestDescription(readVolume(options.volumeDirectory));
     this.#runtime = new RuntimeDirectory(this.#description.volume);
     this.#holder = createMountHolder(components.kernel, { ...options, driver: options.driver ?? 'direct' });
     this.#interrupted.promise.catch(() => {});
@@ -134,7 +135,7 @@ export class Keeper implements ControlHandler {
     const { mountpoint, volumeDirectory } = this.#options;
     const paths = volumePaths(volumeDirectory);
     const { dead } = checkMountpoint(mountpoint);
-    await this.#waitForPredecessor();
+    await waitForPredecessor(this.#description.volume);
     this.#assertStarting();
     this.#lock = await VolumeLock.acquire(paths.lock, { mountpoint, log: this.#log });
     if (dead) {
@@ -142,13 +143,14 @@ export class Keeper implements ControlHandler {
       await this.#kernel.unmount(mountpoint, 'detach');
       checkMountpoint(mountpoint);
     }
-    this.#runtime.create(this.#description.disks.length);
+    keepDescription(volumeDirectory, this.#description);
+    this.#runtime.create(nextWorker(this.#description));
     this.#state = new VolumeState(paths.state, { onProblem: (message, err) => this.#log.error({ err }, message) });
     this.#assertStarting();
     this.#register();
     this.#control = await ControlServer.listen(this, { socket: this.#runtime.controlSocket, log: this.#log });
     this.#assertStarting();
-    this.#away = await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: this.#log });
+    await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: this.#log });
     this.#assertStarting();
     this.#holder.mount();
     this.#register();
@@ -165,15 +167,6 @@ export class Keeper implements ControlHandler {
     if (this.#currentPhase() !== 'starting') throw new UserError('the mount was interrupted');
   }
 
-  /** The children of a keeper that was killed may still be writing what was acknowledged. */
-  async #waitForPredecessor(): Promise<void> {
-    const last = listRunningMounts().find((mount) => mount.volume === this.#description.volume);
-    if (last === undefined || isAlive(last.keeper)) return; // a living one is the lock's to refuse
-    if (await waitForEnd(last.children, LIMITS.driverStopMs)) return;
-    const pids = last.children.filter(isAlive).map((child) => child.pid).join(', ');
-    throw new UserError(`the last mount of this volume, at ${last.mountpoint}, is still ending (processes ${pids}): wait, or end it with "sdfs umount --force ${last.mountpoint}"`, EXIT.busy);
-  }
-
   async status(): Promise<StatusReport> {
     const { mountpoint, mount, driver, log } = this.#options;
     const driverStatus = await this.#crew.link.status().catch((error: unknown) => {
@@ -182,7 +175,7 @@ export class Keeper implements ControlHandler {
     });
     const state = this.#phase === 'new' ? 'starting' : this.#phase === 'ended' ? 'ending' : this.#phase;
     return statusReport({
-      description: this.#description, volumeDirectory: this.#options.volumeDirectory, driverStatus,
+      description: this.#crew.description, volumeDirectory: this.#options.volumeDirectory, driverStatus,
       mount: { mountpoint, driver: driver ?? 'direct', state, since: this.#since, readOnly: mount.readOnly, logFile: log.file ?? null },
       driver: this.#crew.driver, workers: this.#crew.workers,
     });
@@ -209,9 +202,18 @@ export class Keeper implements ControlHandler {
     await this.#change('an upgrade', () => upgrade(this.#crew, modules, this.#log));
   }
 
+  async changeDisks(request: DiskRequest): Promise<DiskAnswer> {
+    let answer: DiskAnswer | undefined;
+    await this.#change('a change of disks', async () => {
+      answer = await new DiskChanges(this.#crew, { volumeDirectory: this.#options.volumeDirectory, log: this.#log }).carryOut(request);
+    });
+    return answer!;
+  }
+
   /** One change of what runs under the mount at a time, and none while it comes or goes. */
   async #change(what: string, work: () => Promise<void>): Promise<void> {
     if (this.#phase !== 'serving') throw new UserError(`${what} needs a mount that serves, and this one is ${this.#phase}`, EXIT.busy);
+    if (this.#options.driver === 'fuse-native') throw new UserError(`${what} is not possible with --driver fuse-native: that mount ends with its driver; unmount, and mount with the direct driver`, EXIT.unsupported);
     if (this.#changing !== undefined) throw new UserError(`${this.#changing} is going on: try again when it is done`, EXIT.busy);
     this.#changing = what;
     try {
@@ -356,13 +358,14 @@ export class Keeper implements ControlHandler {
   #driverStart(crashed: boolean): DriverStart {
     const { mountpoint, volumeDirectory, mount, log } = this.#options;
     if (this.#state === undefined) throw new Error('a driver was started before the volume was locked');
+    const description = this.#crew.description;
     const epoch = this.#state.nextEpoch();
     this.#mountEpoch ??= epoch;
     return {
-      type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
-      sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
+      type: 'start', description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
+      sockets: Object.fromEntries(description.disks.map(({ worker }) => [worker, this.#runtime.workerSocket(worker)])),
       edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, dumpIntervalMs: mount.dumpIntervalMs, log,
-      session: this.#session, crashed, away: this.#away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
+      session: this.#session, crashed, away: this.#crew.away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
     };
   }
 

@@ -1,16 +1,16 @@
 // A volume without a mount: its workers, and a driver that serves nobody, so that its metadata can be checked, written out or replaced.
 import { EXIT, UserError } from '../base/errors.ts';
-import type { DriverEpoch, WorkerId } from '../base/ids.ts';
+import type { DriverEpoch } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { KnownMembership } from '../base/membership.ts';
-import { isAlive, waitForEnd } from '../control/process-identity.ts';
-import { RuntimeDirectory, listRunningMounts } from '../control/running-mounts.ts';
-import { LIMITS } from '../base/limits.ts';
+import { RuntimeDirectory } from '../control/running-mounts.ts';
 import type { DriverStart, OfflineEdge, ProcessLogOptions, VolumeDescription } from '../ipc/process-messages.ts';
 import type { RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 import { CHILD_MODULES } from './children.ts';
 import type { ChildModules } from './children.ts';
 import { Crew } from './crew.ts';
+import { keepDescription, newestDescription, nextWorker } from './description.ts';
+import { waitForPredecessor } from './predecessor.ts';
 import { VolumeState } from './state.ts';
 import { startWorkers } from './survey.ts';
 import { VolumeLock } from './volume-lock.ts';
@@ -36,11 +36,10 @@ export class OfflineVolume {
   #state: VolumeState | undefined;
   #mountEpoch: DriverEpoch | undefined;
   #membership: KnownMembership | undefined;
-  #away: readonly WorkerId[] = [];
 
   private constructor(options: OfflineOptions) {
     this.#options = options;
-    this.#description = readVolume(options.volumeDirectory);
+    this.#description = newestDescription(readVolume(options.volumeDirectory));
     this.#runtime = new RuntimeDirectory(this.#description.volume);
     this.#crew = new Crew({
       log: options.logger, modules: options.modules ?? CHILD_MODULES, description: this.#description, runtime: this.#runtime,
@@ -72,19 +71,13 @@ export class OfflineVolume {
   async #bringUp(): Promise<void> {
     const { volumeDirectory, purpose, logger } = this.#options;
     const paths = volumePaths(volumeDirectory);
-    await this.#waitForPredecessor();
+    await waitForPredecessor(this.#description.volume);
     this.#lock = await VolumeLock.acquire(paths.lock, { mountpoint: `(${purpose})`, log: logger });
-    this.#runtime.create(this.#description.disks.length);
+    keepDescription(volumeDirectory, this.#description);
+    this.#runtime.create(nextWorker(this.#description));
     this.#state = new VolumeState(paths.state, { onProblem: (message, err) => logger.warn({ err }, message) });
-    this.#away = await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: logger });
+    await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: logger });
     await this.#crew.startDriver();
-  }
-
-  /** The children of a keeper that was killed may still be writing what was acknowledged. */
-  async #waitForPredecessor(): Promise<void> {
-    const last = listRunningMounts().find((mount) => mount.volume === this.#description.volume);
-    if (last === undefined || isAlive(last.keeper) || (await waitForEnd(last.children, LIMITS.driverStopMs))) return;
-    throw new UserError(`the last mount of this volume, at ${last.mountpoint}, is still ending: wait, or end it with "sdfs umount --force ${last.mountpoint}"`, EXIT.busy);
   }
 
   rescue(question: RescueQuestion): Promise<RescueAnswer> {
@@ -118,9 +111,9 @@ export class OfflineVolume {
     this.#mountEpoch ??= epoch;
     return {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
-      sockets: this.#description.disks.map((disk) => this.#runtime.workerSocket(disk.worker)),
+      sockets: Object.fromEntries(this.#description.disks.map(({ worker }) => [worker, this.#runtime.workerSocket(worker)])),
       edge: edge ?? { kind: 'offline' }, mountpoint: '', readOnly: false, accessTime: 'noatime', directoryAccessTime: false, posixAcl: false, locks: 'kernel', dumpIntervalMs: 0,
-      away: this.#away, forceDegraded: forceDegraded ?? false, membership: this.#membership, log,
+      away: this.#crew.away, forceDegraded: forceDegraded ?? false, membership: this.#membership, log,
     };
   }
 }

@@ -1,5 +1,6 @@
 // Puts the status of a mount together from what the keeper sees itself and what the driver says.
 import type { DiskReport, DriverStatus, Health, MountState, ProcessReport, ProcessStateName, StatusReport } from '../control/api.ts';
+import type { WorkerId } from '../base/ids.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
 import type { ShownState } from './supervisor.ts';
 
@@ -16,7 +17,7 @@ export interface StatusInput {
   readonly mount: NonNullable<StatusReport['mount']>;
   readonly driver: ChildView;
   /** By worker id. */
-  readonly workers: readonly ChildView[];
+  readonly workers: ReadonlyMap<WorkerId, ChildView>;
   /** Absent while the driver does not answer. */
   readonly driverStatus: DriverStatus | undefined;
 }
@@ -41,9 +42,12 @@ export function statusReport(input: StatusInput): StatusReport {
     processes: [
       { role: 'keeper', worker: null, pid: process.pid, state: keeperState(input.mount.state), restarts: 0, reason: null },
       childReport('driver', null, input.driver),
-      ...input.workers.map((worker, id) => childReport('worker', id, worker)),
+      ...description.disks.flatMap(({ worker }) => {
+        const child = input.workers.get(worker);
+        return child === undefined ? [] : [childReport('worker', worker, child)];
+      }),
     ],
-    disks: description.disks.map((disk) => diskReport(disk, input.workers[disk.worker]?.shown.kind ?? 'stopped', driverStatus)),
+    disks: description.disks.map((disk) => diskReport(disk, input.workers.get(disk.worker)?.shown.kind ?? 'stopped', driverStatus)),
     sharedDevices: sharedDevices(driverStatus),
   };
 }
@@ -79,7 +83,7 @@ function diskReport(disk: VolumeDescription['disks'][number], state: ProcessStat
   const known = driverStatus?.disks.find((candidate) => candidate.worker === disk.worker);
   const statistics = known?.statistics;
   return {
-    member: known?.member ?? null,
+    member: known?.member ?? null, holdsLog: known?.holdsLog ?? null, draining: disk.state === 'draining', weight: disk.weight,
     worker: disk.worker, uuid: disk.disk, directory: disk.directory, state,
     totalBytes: statistics?.totalBytes ?? null, availableBytes: statistics?.availableBytes ?? null,
     blockBytes: statistics?.blockBytes ?? null, blockCount: statistics?.blockCount ?? null,
@@ -98,10 +102,12 @@ function findProblems(input: StatusInput): string[] {
   const problems: string[] = [];
   if (input.driver.shown.kind !== 'ready') problems.push(`the driver is ${input.driver.shown.kind}${because(input.driver.shown)}: programs wait`);
   else if (input.driverStatus === undefined) problems.push('the driver does not answer: programs may wait');
-  input.workers.forEach((worker, id) => {
-    if (worker.shown.kind !== 'ready') problems.push(`worker ${id} is ${worker.shown.kind}${because(worker.shown)}: its disk ${input.description.disks[id]?.directory ?? '?'} is not in use`);
+  for (const { worker: id, directory } of input.description.disks) {
+    const worker = input.workers.get(id);
+    if (worker === undefined) continue;
+    if (worker.shown.kind !== 'ready') problems.push(`worker ${id} is ${worker.shown.kind}${because(worker.shown)}: its disk ${directory} is not in use`);
     else if (input.driverStatus?.disks.find((disk) => disk.worker === id)?.connected === false) problems.push(`worker ${id} is not connected to the driver`);
-  });
+  }
   for (const disk of input.driverStatus?.disks ?? []) {
     if (disk.connected && !disk.member) problems.push(`disk ${disk.worker} missed changes: it does not count as up to date until it has caught up`);
   }

@@ -12,10 +12,10 @@ import type { VolumeDescription } from '../ipc/process-messages.ts';
 import type { Crew } from './crew.ts';
 
 /**
- * Resolves with the workers whose disks are lost; those are tried again and again. UserError (incomplete) when the
- * others are not enough and this is not `forced`, or as the worker says when its disk is not the right one.
+ * Disks that are lost are tried again and again. UserError (incomplete) when the others are not enough and this is not
+ * `forced`, or as the worker says when its disk is not the right one.
  */
-export async function startWorkers(crew: Crew, description: VolumeDescription, options: { forced: boolean; log: Logger }): Promise<WorkerId[]> {
+export async function startWorkers(crew: Crew, description: VolumeDescription, options: { forced: boolean; log: Logger }): Promise<void> {
   const survey = surveyDisks(description);
   if (!options.forced) assertEnough(description, survey);
   await crew.startWorkers((worker, error) => {
@@ -27,7 +27,6 @@ export async function startWorkers(crew: Crew, description: VolumeDescription, o
     if (survey.found.size === 0) throw error;
     options.log.error({ worker, disk, err: error }, 'a disk cannot be used: mounting without it');
   });
-  return [...survey.lost.keys()];
 }
 
 interface Survey {

@@ -5,7 +5,9 @@
 //                               version  1; a newer one is refused
 //                               volume   32 hex digits
 //                               name, copies, blockBytes, created (ISO 8601)
-//                               disks    [{ worker: 0…N-1 in order, disk: 32 hex digits, directory, weight }]
+//                               generation  counts the changes; absent: 0. The disks have copies, and the newest is right
+//                               disks    [{ worker: ascending, disk: 32 hex digits, directory, weight, state? }]
+//                                        state: "draining" while it is being emptied
 //                               crc      see base/checked-json.ts
 //                             A disk directory below VOLUME is written relative to it, so that VOLUME can be moved.
 //   VOLUME/state.json         keeper/state.ts
@@ -52,10 +54,12 @@ const descriptionSchema = z
     name: z.string().min(1),
     copies: z.int().min(1),
     blockBytes: z.int().refine(isBlockSize, 'wants a power of two within the limits'),
-    disks: z.array(z.object({ worker: z.int(), disk: uuid, directory: z.string().min(1), weight: z.number().positive() })).min(1),
+    disks: z.array(z.object({ worker: z.int().min(0), disk: uuid, directory: z.string().min(1), weight: z.number().positive(), state: z.literal('draining').optional() })).min(1),
+    generation: z.int().min(0).default(0),
+    created: z.string().optional(),
   })
   .refine((volume) => volume.copies <= volume.disks.length, { path: ['copies'], message: 'more copies than disks' })
-  .refine((volume) => volume.disks.every((disk, index) => disk.worker === index), { path: ['disks'], message: 'workers must be 0, 1, 2 … in order' })
+  .refine((volume) => volume.disks.every((disk, index) => index === 0 || disk.worker > volume.disks[index - 1]!.worker), { path: ['disks'], message: 'workers must be ascending' })
   .refine((volume) => new Set(volume.disks.map((disk) => disk.disk)).size === volume.disks.length, { path: ['disks'], message: 'two disks with one id' });
 
 /**
@@ -74,9 +78,9 @@ export function readVolume(directory: string): VolumeDescription {
     const issue = parsed.error.issues[0];
     throw damaged(file, `${issue?.path.join('.') || 'content'}: ${issue?.message ?? 'not as expected'}`);
   }
-  const { volume, name, copies, blockBytes, disks } = parsed.data;
+  const { volume, name, copies, blockBytes, disks, generation } = parsed.data;
   return {
-    version: VERSION, volume, name, copies, blockBytes,
+    version: VERSION, volume, name, copies, blockBytes, generation,
     disks: disks.map((disk) => ({ ...disk, worker: disk.worker as WorkerId, directory: resolve(directory, disk.directory) })),
   };
 }
@@ -120,7 +124,7 @@ export function writeVolume(directory: string, description: VolumeDescription): 
   const content = {
     format: 'sdfs-volume',
     ...description,
-    created: new Date().toISOString(),
+    created: createdAt(directory) ?? new Date().toISOString(),
     disks: description.disks.map((disk) => ({ ...disk, directory: portablePath(directory, disk.directory) })),
   };
   replaceFile(volumePaths(directory).description, toCheckedJson(content, 2), 0o644);
@@ -129,4 +133,12 @@ export function writeVolume(directory: string, description: VolumeDescription): 
 function portablePath(directory: string, path: string): string {
   const inside = relative(directory, path);
   return inside === '' || inside.startsWith('..') || isAbsolute(inside) ? path : inside;
+}
+
+function createdAt(directory: string): string | undefined {
+  try {
+    return descriptionSchema.parse(JSON.parse(readFileSync(volumePaths(directory).description, 'utf8'))).created;
+  } catch {
+    return undefined; // there is none yet
+  }
 }

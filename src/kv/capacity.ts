@@ -117,9 +117,11 @@ export class CapacityMeter {
       statistics: this.#statistics[index],
     }));
     // A worker that is being restarted keeps its space: df should not jump for a second.
-    const alive = disks.filter(({ absentMs }) => absentMs < LIMITS.workerAbsenceMs);
+    // What is being emptied is as good as gone.
+    const targets = disks.filter((_disk, index) => this.#pool.isTarget(index));
+    const alive = targets.filter(({ absentMs }) => absentMs < LIMITS.workerAbsenceMs);
     return {
-      totalBytes: usableBytes(devicesOf(disks, 'totalBytes'), this.#copies),
+      totalBytes: usableBytes(devicesOf(targets, 'totalBytes'), this.#copies),
       availableBytes: usableBytes(devicesOf(alive, 'availableBytes'), this.#copies),
       disks,
     };

@@ -255,6 +255,7 @@ export class LogReplicas {
 
   #tick(): void {
     this.#replaceLost();
+    this.#relieveDraining();
     for (const holder of this.#holders) holder.retry();
     this.#settle();
   }
@@ -311,14 +312,45 @@ export class LogReplicas {
     this.#settle();
   }
 
+  /** A disk that is being emptied hands the log on: it is a holder until another one has all of it. */
+  #relieveDraining(): void {
+    const staying = this.#holders.filter((holder) => this.#isTarget(holder.link));
+    if (staying.length === this.#holders.length) return;
+    const complete = this.completeLogs();
+    if (staying.length >= this.#policy.copies) {
+      if (!staying.every(({ link }) => complete.includes(link.disk))) return;
+      this.#holders = staying;
+      // Without waiting for the next record: the disk is to be unplugged.
+      this.#keepers?.entrust(staying.map(({ link }) => link.disk)).catch((error: unknown) => {
+        this.#logger.warn({ err: error }, 'the next record of the log says who has it');
+      });
+      return;
+    }
+    const spare = this.#spare();
+    if (spare === undefined || this.#source.snapshot === undefined) return;
+    this.#logger.info({ worker: spare.worker }, 'a disk is being emptied: another one takes the metadata log over from it');
+    const holder = new LogHolder(spare, this.#context);
+    this.#holders.push(holder);
+    holder.welcome(spare.hello!.log);
+  }
+
+  #isTarget(link: WorkerLink): boolean {
+    return this.#pool.isTarget(this.#pool.links.indexOf(link));
+  }
+
+  /** The best disk that is there and is no holder. */
+  #spare(): WorkerLink | undefined {
+    return this.#pool.rank(placementIdOf(this.#pool.volume))
+      .map((index) => this.#pool.link(index))
+      .find((link) => link.isReady && this.#isTarget(link) && !this.#holders.some((holder) => holder.link === link));
+  }
+
   /** A worker that holds no log takes the place of a holder that is gone for good, as far as can be told. */
   #replaceLost(): void {
     if (this.#source.snapshot === undefined) return;
     for (const [at, holder] of this.#holders.entries()) {
       if (holder.phase === 'seeding' || holder.downMs < LIMITS.workerAbsenceMs) continue;
-      const spare = this.#pool.rank(placementIdOf(this.#pool.volume))
-        .map((index) => this.#pool.link(index))
-        .find((link) => link.isReady && !this.#holders.some((other) => other.link === link));
+      const spare = this.#spare();
       if (spare === undefined) return;
       this.#logger.error({ lost: holder.link.worker, successor: spare.worker }, 'a holder of the metadata log is lost; another disk takes its place');
       const successor = new LogHolder(spare, this.#context);

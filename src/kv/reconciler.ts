@@ -124,7 +124,9 @@ export class Reconciler {
   presenceOf(index: number): DiskPresence {
     const link = this.#parts.pool.link(index);
     if (link.isReady) return 'ready';
-    return link.absentMs >= (this.#parts.diskLostMs ?? LIMITS.diskLostMs) ? 'lost' : 'away';
+    // One that is being emptied is to go anyway: nobody waits for it to come back.
+    const lostMs = this.#parts.pool.isTarget(index) ? this.#parts.diskLostMs ?? LIMITS.diskLostMs : LIMITS.workerAbsenceMs;
+    return link.absentMs >= lostMs ? 'lost' : 'away';
   }
 
   /** Blocks without a good copy, as far as they are known. */
@@ -252,6 +254,10 @@ export class Reconciler {
       // While a disk is full there is no end of these.
       this.request('a disk may have missed writes or deletes', Math.max(LIMITS.reconcileDelayMs, REST_FACTOR * (this.#last?.tookMs ?? 0)));
     }
+    // What was on its way while a run looked: copies that a former driver made of small data that is moved once more.
+    if (this.#wanted === undefined && this.#current === undefined && this.#isEmptyingUnfinished()) {
+      this.request('a disk that is being emptied still has blocks', Math.max(LIMITS.reconcileRetryMinMs, REST_FACTOR * (this.#last?.tookMs ?? 0)));
+    }
     for (let index = 0; index < this.#absences.length; index++) {
       if (this.presenceOf(index) !== 'lost') this.#lost.delete(index);
       else if (!this.#lost.has(index)) {
@@ -259,6 +265,13 @@ export class Reconciler {
         this.request(`disk ${this.#parts.pool.link(index).worker} is away for too long`);
       }
     }
+  }
+
+  #isEmptyingUnfinished(): boolean {
+    const { pool, store } = this.#parts;
+    if (pool.links.every((_, index) => pool.isTarget(index))) return false;
+    const { disks } = store.capacity();
+    return pool.links.some((link, index) => !pool.isTarget(index) && link.isReady && (disks[index]?.statistics?.blockCount ?? 0) > 0);
   }
 
   #onReady(link: WorkerLink): void {

@@ -6,7 +6,8 @@ import { createLogger } from '../base/log.ts';
 import type { Logger } from '../base/log.ts';
 import { Disk } from '../disk/disk.ts';
 import { DiskHealth, openFailure } from '../disk/disk-health.ts';
-import type { KeeperToWorker, WorkerToKeeper } from '../ipc/process-messages.ts';
+import { volumeSchema } from '../disk/identity.ts';
+import type { KeeperToWorker, VolumeDescription, WorkerToKeeper } from '../ipc/process-messages.ts';
 import type { MessageName } from '../ipc/messages.ts';
 import { WorkerServer } from '../ipc/worker-server.ts';
 import { checkCheckpoint } from './checkpoint-check.ts';
@@ -26,6 +27,7 @@ const messageSchema = z.discriminatedUnion('type', [
     type: z.literal('start'), volume: z.string(), worker: z.number(), disk: z.string(), directory: z.string(), socket: z.string(),
     log: z.object({ level: z.string(), file: z.string().optional() }), crashed: z.boolean().optional(),
   }),
+  z.object({ type: z.literal('describe'), description: volumeSchema }),
   z.object({ type: z.literal('stop') }),
 ]);
 
@@ -70,6 +72,15 @@ class Worker {
     this.#log.info({ directory }, 'serving the disk');
     tell({ type: 'ready' });
     if (this.#stopWanted) this.stop('told to stop while opening');
+  }
+
+  /** A disk that cannot note it is told again when its worker starts the next time. */
+  describe(description: VolumeDescription): void {
+    try {
+      this.#disk?.describe(description);
+    } catch (error) {
+      this.#log.error({ err: error, generation: description.generation }, 'the description of the volume could not be noted');
+    }
   }
 
   stop(reason: string): void {
@@ -147,6 +158,10 @@ function main(): void {
     if (message.type === 'stop') {
       if (worker === undefined) process.exit(EXIT.ok);
       worker.stop('told to stop');
+      return;
+    }
+    if (message.type === 'describe') {
+      worker?.describe(message.description);
       return;
     }
     if (worker !== undefined) return;

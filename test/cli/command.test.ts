@@ -149,7 +149,8 @@ describe('a mount that cannot be', () => {
     await sdfs('init', volume);
     const file = join(volume, 'sdfs-volume.json');
     const good = readFileSync(file, 'utf8');
-    writeFileSync(file, good.replace('"version": 1', '"version": 3'));
+    const { crc: _crc, ...content } = JSON.parse(good) as Record<string, unknown>;
+    writeFileSync(file, JSON.stringify({ ...content, version: 3 }));
     expectFailure(await sdfs('mount', '-d', volume, root), EXIT.unsupported, /newer sdfs/);
     writeFileSync(file, good.slice(0, 100));
     expectFailure(await sdfs('mount', '-d', volume, root), EXIT.damaged, /damaged/);

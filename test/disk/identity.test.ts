@@ -61,6 +61,18 @@ test('a disk serves one process at a time, and the lock ends with its holder', a
   lockDisk(directory).release();
 });
 
+test('a disk notes a newer description of its volume, never an older one, and is held all the time', () => {
+  const lock = lockDisk(directory);
+  const newer = { ...diskDescription(directory), generation: 2, name: 'newer' };
+  lock.describe(newer);
+  lock.describe({ ...newer, generation: 1, name: 'older' });
+  expect(readIdentity(directory).description).toEqual(newer);
+  expect(lock.identity.description.name).toBe('newer');
+  expect(() => lockDisk(directory)).toThrow(expect.objectContaining({ exitCode: EXIT.busy }));
+  lock.release();
+  lockDisk(directory).release();
+});
+
 test('a disk in the place of another is refused', async () => {
   const expectation = { volume: DISK_VOLUME, worker: 0 as WorkerId, disk: DISK_UUID };
   const other = '1'.repeat(32) as Uuid;

@@ -26,7 +26,7 @@ export class ForkedWorkers {
   constructor(sources: CompiledSources, options: { disks: number; copies: number }) {
     this.#module = sources.module('worker/main.js');
     this.#description = {
-      version: 1, volume: TEST_VOLUME, name: 'test', copies: options.copies, blockBytes: 1024 * 1024,
+      version: 1, volume: TEST_VOLUME, name: 'test', copies: options.copies, generation: 0, blockBytes: 1024 * 1024,
       disks: Array.from({ length: options.disks }, (_, number) => ({ worker: number as WorkerId, disk: testUuid(number) as Uuid, directory: join(this.directory, `disk${number}`), weight: 1 })),
     };
     for (const { worker, directory } of this.#description.disks) initDisk(directory, { worker, description: this.#description });

@@ -24,7 +24,7 @@ process.on('message', (message) => {
   } else if (message.query === 'sync' || message.query === 'ping') {
     process.send({ type: 'reply', id: message.id });
   } else if (message.query === 'status') {
-    const disks = start.description.disks.map(({ worker }) => ({ worker, connected: true, member: true, statistics: { totalBytes: 1000, availableBytes: 400, blockBytes: 600, blockCount: 2, logBytes: 0, device: 7 } }));
+    const disks = start.description.disks.map(({ worker }) => ({ worker, connected: true, member: true, holdsLog: true, statistics: { totalBytes: 1000, availableBytes: 400, blockBytes: 600, blockCount: 2, logBytes: 0, device: 7 } }));
     process.send({ type: 'reply', id: message.id, value: { capacity: { totalBytes: 1000, availableBytes: 400 }, inodes: 3, pendingBytes: 0, degradedBlocks: 0, disks, membership: { epoch: 1 } } });
   } else {
     process.send({ type: 'reply', id: message.id, error: `no such inode ${message.argument.inode}` });

@@ -13,7 +13,7 @@ export const DISK_VOLUME = '0123456789abcdef0123456789abcdef' as Uuid;
 export const DISK_UUID = 'fedcba9876543210fedcba9876543210' as Uuid;
 
 export function diskDescription(directory: string): VolumeDescription {
-  return { version: 1, volume: DISK_VOLUME, name: 'test', copies: 1, blockBytes: LIMITS.blockBytesMax, disks: [{ worker: 0 as WorkerId, disk: DISK_UUID, directory, weight: 1 }] };
+  return { version: 1, volume: DISK_VOLUME, name: 'test', copies: 1, generation: 0, blockBytes: LIMITS.blockBytesMax, disks: [{ worker: 0 as WorkerId, disk: DISK_UUID, directory, weight: 1 }] };
 }
 
 /** An initialized disk; its parent is to be removed by the caller. */
