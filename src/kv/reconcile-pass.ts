@@ -78,6 +78,8 @@ export class ReconcilePass {
     throttle.begin();
     for await (const window of takeCensus({ pool, rows, disks, bound: this.#options.bound, after: this.#options.after ?? null, onLeft: (index) => this.#left.add(index) })) {
       if (isStopped()) return false;
+      await this.#lookAgain(window);
+      if (isStopped()) return false;
       if (this.#options.deep) await this.#readBack(window);
       if (isStopped()) return false;
       await this.#handle(window);
@@ -153,6 +155,23 @@ export class ReconcilePass {
       noteUnreadable(counts, block.id);
     }
     counts.found[block.holders.length]!++;
+  }
+
+  /** Blocks that were put between the lists of the disks and the rows are in the rows alone: who lacks copies is asked for once more. */
+  async #lookAgain({ blocks, disks }: CensusWindow): Promise<void> {
+    const { pool, copies } = this.#parts;
+    const lacking = blocks.filter(({ neededBytes, holders }) => neededBytes !== undefined && holders.length < copies);
+    if (lacking.length === 0) return;
+    await Promise.all(disks.map(async (index) => {
+      const asked = lacking.filter(({ holders, wrong }) => !holders.includes(index) && !wrong.includes(index));
+      if (asked.length === 0) return;
+      try {
+        const { present } = await pool.link(index).request('hasBlocks', { ids: asked.map(({ id }) => id) }, { absenceMs: 0 });
+        for (const [at, block] of asked.entries()) if (present[at] === 1) block.holders.push(index);
+      } catch (error) {
+        this.#failed(index, error);
+      }
+    }));
   }
 
   /** Asks the disks to read their copies, and takes those that are bad out of the holders. */

@@ -63,6 +63,20 @@ describe('a run', () => {
     expect(harness.upkeep.status.reconcile).toMatchObject({ endangeredBlocks: 0, incompleteDisks: [] });
   });
 
+  it('does not miss blocks that were put after the disks were listed and before the rows were read', async () => {
+    await build(3, 2);
+    const blocks = await put(50);
+    const kept = workers.map((worker) => new Map(worker.blocks));
+    for (const worker of workers) worker.blocks.clear();
+    const page = harness.rows.page.bind(harness.rows);
+    harness.rows.page = (after, limit) => {
+      for (const [index, worker] of workers.entries()) for (const [key, block] of kept[index]!) worker.blocks.set(key, block);
+      return page(after, limit);
+    };
+    const { counts } = await harness.run();
+    expect(counts).toMatchObject({ blocks: blocks.length, found: [0, 0], copiedCopies: 0, garbageCopies: 0 });
+  });
+
   it('moves home what strayed, and drops the other copy only then', async () => {
     await build(3, 2);
     await goAway(0);
