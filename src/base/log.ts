@@ -15,8 +15,18 @@ export interface LogOptions {
 
 /** A logger whose lines are written before it returns, so that the last words of a process are kept. */
 export function createLogger(options: LogOptions): Logger {
-  const destination = pino.destination({ dest: options.file ?? 2, sync: true, append: true, mkdir: true });
+  const destination = openDestination(options.file);
   // A log that cannot be written (a full disk) is no reason to end what it tells of.
   destination.on('error', () => {});
   return pino({ level: options.level ?? 'info', base: { role: options.role, pid: process.pid } }, destination);
+}
+
+/** A log that cannot be opened, since its disk has failed, is none either: stderr is left. */
+function openDestination(file: string | undefined): ReturnType<typeof pino.destination> {
+  const options = { sync: true, append: true, mkdir: true };
+  try {
+    return pino.destination({ ...options, dest: file ?? 2 });
+  } catch {
+    return pino.destination({ ...options, dest: 2 });
+  }
 }

@@ -59,6 +59,18 @@ export class DiskState {
   }
 }
 
+/** Newest driver that any of these disks knows of; disks that cannot be read know of none. */
+export function newestEpoch(directories: readonly string[]): DriverEpoch {
+  const epochs = directories.map((directory) => {
+    try {
+      return read(join(directory, 'state.json'))?.epoch ?? 0;
+    } catch {
+      return 0;
+    }
+  });
+  return Math.max(0, ...epochs) as DriverEpoch;
+}
+
 /** A state that is missing or cannot be read is one that is not to be trusted; a newer one is refused. */
 function read(file: string): z.infer<typeof stateSchema> | undefined {
   let json: unknown;

@@ -37,6 +37,7 @@ import { mountMembers } from './mount-members.ts';
 import { fileInfo, status } from './queries.ts';
 import { waitsForOpenFileLock } from './open-file-locks.ts';
 import { logSource, openMetadata } from './recovery.ts';
+import { placeState } from './state-place.ts';
 
 /** A step of the background work waits for a worker at most. */
 const UPKEEP_END_MS = LIMITS.workerTimeoutMs + 2_000;
@@ -115,7 +116,7 @@ export class Driver {
     for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
     const { members, forced, begin } = mountMembers(pool, { start, logger, tell: callbacks.tell });
     const loaded = start.edge.kind === 'offline' && start.edge.load !== undefined ? await loadDump({ start, order: start.edge.load, pool, logger }) : [];
-    const { engine, trust, pendingData, best, ahead, damaged, ...opened } = await openMetadata({ start, pool, members, logger, onFailure: callbacks.onDefect });
+    const { engine, trust, pendingData, best, ahead, damaged, ...opened } = await openMetadata({ start, place: placeState(start, pool, logger), pool, members, logger, onFailure: callbacks.onDefect });
     const newBlockEpoch = opened.newBlockEpoch || forced;
     await begin(best);
     const onDegraded = members.beforeDegraded;

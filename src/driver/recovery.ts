@@ -23,6 +23,7 @@ import { journalBatch } from './journal-shipping.ts';
 import { KeptJournal } from './kept-journal.ts';
 import { rebuildMetadata } from './rebuild.ts';
 import type { Candidate } from './rebuild.ts';
+import type { StatePlace } from './state-place.ts';
 
 export interface OpenedMetadata {
   readonly engine: LmdbEngine;
@@ -44,9 +45,9 @@ export interface OpenedMetadata {
  * journal is gone lacks changes, and one behind the workers' logs is somebody's old copy: they are set aside and rebuilt
  * from the most advanced worker. Other failures to open it (a full disk) are thrown, since they may pass.
  */
-export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool; members: Members; logger: Logger; onFailure: (error: Error) => void }): Promise<OpenedMetadata> {
+export async function openMetadata(parts: { start: DriverStart; place: StatePlace; pool: WorkerPool; members: Members; logger: Logger; onFailure: (error: Error) => void }): Promise<OpenedMetadata> {
   const { start, pool, members, logger, onFailure } = parts;
-  const directory = start.stateDirectory;
+  const { directory, moved } = parts.place;
   const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
   const trust = new DatabaseTrust(directory);
   const failed = (error: Error): void => {
@@ -76,10 +77,11 @@ export async function openMetadata(parts: { start: DriverStart; pool: WorkerPool
   if (best === undefined) checkNew(pool, refusal);
   // What was acknowledged and is not on the disks yet is in the journal, unless power was lost.
   const journal = new KeptJournal(options);
-  const keepJournal = trusted === 'inUse' || trusted === 'damaged' || trusted === 'rebuilding';
+  const keepJournal = moved || trusted === 'inUse' || trusted === 'damaged' || trusted === 'rebuilding';
   if (!keepJournal) trust.withdraw();
   // A rebuild that was interrupted has left nothing of use but the journal that it began with.
   if (trusted !== 'rebuilding' || !journal.exists()) setDatabaseAside(options);
+  if (moved && !journal.exists()) logger.error({ journalDirectory }, 'the journal is lost with the database: what was acknowledged and not synced is lost');
   const begin = (): Promise<LmdbEngine> => {
     eraseDatabase(options);
     if (keepJournal) trust.markRebuilding();

@@ -14,6 +14,7 @@ import type { ControlHandler, DiskAnswer, DiskRequest, DriverFileInfo, DriverKin
 import { identifyProcess } from '../control/process-identity.ts';
 import { RuntimeDirectory } from '../control/running-mounts.ts';
 import { ControlServer } from '../control/server.ts';
+import { newestEpoch } from '../disk/disk-state.ts';
 import type { DriverStart, ProcessLogOptions, VolumeDescription } from '../ipc/process-messages.ts';
 import type { MountOptions } from '../kernel/mount-options.ts';
 import type { ChildModules } from './children.ts';
@@ -151,6 +152,7 @@ export class Keeper implements ControlHandler {
     this.#control = await ControlServer.listen(this, { socket: this.#runtime.controlSocket, log: this.#log });
     this.#assertStarting();
     await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: this.#log });
+    this.#state.startBehind(newestEpoch(this.#description.disks.map(({ directory }) => directory)));
     this.#assertStarting();
     this.#holder.mount();
     this.#register();

@@ -4,6 +4,7 @@ import type { DriverEpoch } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { KnownMembership } from '../base/membership.ts';
 import { RuntimeDirectory } from '../control/running-mounts.ts';
+import { newestEpoch } from '../disk/disk-state.ts';
 import type { DriverStart, OfflineEdge, ProcessLogOptions, VolumeDescription } from '../ipc/process-messages.ts';
 import type { RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 import { CHILD_MODULES } from './children.ts';
@@ -77,6 +78,7 @@ export class OfflineVolume {
     this.#runtime.create(nextWorker(this.#description));
     this.#state = new VolumeState(paths.state, { onProblem: (message, err) => logger.warn({ err }, message) });
     await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: logger });
+    this.#state.startBehind(newestEpoch(this.#description.disks.map(({ directory }) => directory)));
     await this.#crew.startDriver();
   }
 

@@ -34,6 +34,11 @@ export class VolumeState {
     replaceFile(file, serialize({ version: 1, epoch: 0, clean: true }));
   }
 
+  /** The disks have met this driver, when this file could not be written or is an old one: no later one may have its epoch. */
+  startBehind(epoch: DriverEpoch): void {
+    this.#epoch = Math.max(this.#epoch, epoch);
+  }
+
   /** The epoch of a driver that is to be started now; recorded before it is returned. */
   nextEpoch(): DriverEpoch {
     this.#epoch += 1;

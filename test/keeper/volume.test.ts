@@ -7,6 +7,7 @@ import { EXIT } from '../../src/base/errors.ts';
 import type { WorkerId } from '../../src/base/ids.ts';
 import { initDisk, readIdentity } from '../../src/disk/identity.ts';
 import { createVolume, planVolume } from '../../src/keeper/init.ts';
+import type { DriverEpoch } from '../../src/base/ids.ts';
 import { VolumeState } from '../../src/keeper/state.ts';
 import { VolumeLock } from '../../src/keeper/volume-lock.ts';
 import { readVolume, volumePaths } from '../../src/keeper/volume.ts';
@@ -168,6 +169,14 @@ describe('the state of a volume', () => {
     const first = open();
     expect([first.nextEpoch(), first.nextEpoch()]).toEqual([1, 2]);
     expect(open().nextEpoch()).toBe(3);
+  });
+
+  it('goes on behind the newest driver that any disk has met', async () => {
+    await makeVolume();
+    const state = open();
+    state.startBehind(7 as DriverEpoch);
+    state.startBehind(3 as DriverEpoch);
+    expect(state.nextEpoch()).toBe(8);
   });
 
   it('that is lost goes on with an epoch above all that were', async () => {

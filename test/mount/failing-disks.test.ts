@@ -1,14 +1,15 @@
 // Disks that fail while they are in use: errors on every write, read-only, unmounted, hanging; and processes that hang.
 import { createHash, randomBytes } from 'node:crypto';
-import { open, readFile } from 'node:fs/promises';
-import { expect, it } from 'vitest';
+import { open, readFile, rename } from 'node:fs/promises';
+import { afterAll, expect, it } from 'vitest';
 import type { StatusReport } from '../../src/control/api.ts';
+import { LoopDisk } from '../support/loop-disk.ts';
 import { describeOnMount } from '../support/mount.ts';
 import type { TestMount } from '../support/mount.ts';
 import { hasProgram, until } from '../support/programs.ts';
 
 const MiB = 1024 * 1024;
-const missing = ['mkfs.ext4', 'xfs_io', 'fsfreeze', 'losetup'].find((name) => !hasProgram(name));
+const missing = ['mkfs.ext4', 'python3', 'fsfreeze', 'losetup'].find((name) => !hasProgram(name));
 const LOOPS = { loopBytes: 512 * MiB, faults: true, missing: missing && `no ${missing}` };
 
 const sha = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -104,5 +105,38 @@ describeOnMount('a disk of three that hangs', { ...LOOPS, disks: 3 }, (mount) =>
     await mount().mount();
     await mount().untilReady();
     await checkAll(mount());
+  });
+});
+
+describeOnMount('a volume whose own directory is on a disk that fails', { faults: true, missing: LOOPS.missing }, (mount) => {
+  let below: LoopDisk | undefined;
+  afterAll(() => below?.remove());
+
+  it('goes on with its database on another disk, with all that was acknowledged', { timeout: 120_000 }, async () => {
+    await mount().umount();
+    const aside = `${mount().volume}.aside`;
+    await rename(mount().volume, aside);
+    below = await LoopDisk.create(`${mount().volume}.image`, mount().volume, 512 * MiB);
+    await mount().sh(`cp -a ${aside}/. ${mount().volume}/; sync -f ${mount().volume}`, { cwd: mount().root });
+    await mount().mount();
+    await writeSome(mount(), 'synced-');
+    await mount().sh('for i in $(seq 50); do echo $i > acknowledged$i; done');
+    await below.fail();
+    await mount().kill('driver');
+    await writeSome(mount(), 'after-');
+    expect(await mount().sh('for i in $(seq 50); do [ "$(cat acknowledged$i)" = $i ] || echo $i; done')).toBe('');
+    // Its successor finds the database where this one left it.
+    await mount().kill('driver');
+    await writeSome(mount(), 'later-');
+    await checkAll(mount());
+    expect((await mount().status()).problems).toEqual([]);
+    await mount().umount();
+  });
+
+  it('mounts again when the directory is back, and has everything', { timeout: 60_000 }, async () => {
+    await below!.comeBack();
+    await mount().mount();
+    await checkAll(mount());
+    expect(await mount().sh('for i in $(seq 50); do [ "$(cat acknowledged$i)" = $i ] || echo $i; done')).toBe('');
   });
 });

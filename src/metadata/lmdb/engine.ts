@@ -124,6 +124,10 @@ export class LmdbEngine implements MetadataEngine {
       }
       await journal.reset(engine.#appliedSequence);
     }
+    if (journal.lastSequence > 0 && journal.firstSequence > engine.#appliedSequence + 1) {
+      await engine.abandon();
+      throw new JournalLostError(`the rows are those of record ${engine.#appliedSequence}, the journal begins at ${journal.firstSequence}`);
+    }
     engine.#replay(onData);
     return engine;
   }
