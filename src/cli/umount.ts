@@ -56,7 +56,10 @@ async function cleanUnmount(target: string | undefined): Promise<void> {
     throw error;
   }
   const processes = [mount.keeper, ...mount.children];
-  if (!(await waitForEnd(processes, LIMITS.driverStopMs + LIMITS.workerStopMs))) {
+  if ((await waitForEnd([mount.keeper], LIMITS.driverStopMs + LIMITS.workerStopMs)) && !(await waitForEnd(mount.children, LIMITS.killMs))) {
+    throw new UserError(`${mount.mountpoint} is unmounted, but processes ${mount.children.filter(isAlive).map(({ pid }) => pid).join(', ')} cannot be ended: they wait for a disk that hangs, and end when it goes on; until then its volume is not mounted with it`, EXIT.busy);
+  }
+  if (processes.some(isAlive)) {
     throw new UserError(`${mount.mountpoint} is unmounted, but processes ${processes.filter(isAlive).map(({ pid }) => pid).join(', ')} still run: it may be mounted in another namespace (a container) too; "sdfs umount --force ${mount.volumeDirectory}" ends them`, EXIT.busy);
   }
   print(`unmounted ${mount.mountpoint}`);

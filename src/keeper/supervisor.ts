@@ -215,6 +215,8 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
           this.#killForGood(state.child);
         }, this.#options.stopMs);
         this.#change({ kind: 'stopping', child: state.child, timer });
+        // It was told to go, or killed, already.
+        if (state.kind === 'leaving') this.#killForGood(state.child);
         return this.#ended.promise;
       }
       case 'stopping':
