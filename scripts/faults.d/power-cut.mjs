@@ -117,13 +117,15 @@ async function recover(into, { lost, load }) {
   const bootId = join(check, 'boot_id');
   fs.writeFileSync(bootId, `${crypto.randomUUID()}\n`);
   const journal = join(memory, into);
+  const kept = join(tmpdir(), `sdfs-power-cut-${seed}`, into);
+  fs.mkdirSync(kept, { recursive: true });
   fs.mkdirSync(journal);
   const mounts = names.filter((name) => !lost.includes(name)).map((name) => `mount -o loop ${join(check, `${name}.img`)} ${place('live', name)}`);
   const script = [
     `mount --bind ${bootId} /proc/sys/kernel/random/boot_id`,
     ...names.map((name) => `umount -l ${place('live', name)}`), ...mounts,
     `sdfs() { timeout 100 ${process.execPath} ${CLI} "$@"; }`,
-    `trap 'sdfs umount --force ${join(check, 'mnt')} >/dev/null 2>&1 || true' EXIT`,
+    `trap 'sdfs status --json ${join(check, 'mnt')} >${kept}/status.json || true; cp ${place('live/system/volume/log/sdfs.log')} ${kept}; sdfs umount --force ${join(check, 'mnt')} >/dev/null 2>&1 || true' EXIT`,
     `sdfs mount -d ${lost.length > 0 ? '--force-degraded ' : ''}${place('live/system/volume')} ${join(check, 'mnt')} >/dev/null`,
     `timeout 100 ${process.execPath} ${join(import.meta.dirname, 'verify.mjs')} ${join(check, 'mnt', load.name)} ${join(check, 'ledgers')} power ${load.seeds.join(' ')}`,
     `echo new >${join(check, 'mnt/after')} && rm -rf ${join(check, 'mnt', load.name)}`,
@@ -132,6 +134,7 @@ async function recover(into, { lost, load }) {
   ].join('\n');
   try {
     await run('unshare', ['--mount', '--propagation', 'private', 'bash', '-euo', 'pipefail', '-c', script], { env: { ...env, SDFS_RUN_DIR: join(check, 'run'), SDFS_JOURNAL_DIR: journal }, timeoutMs: 300_000, cwd: '/' });
+    fs.rmSync(kept, { recursive: true });
   } finally {
     fs.rmSync(journal, { recursive: true, force: true });
   }
@@ -166,7 +169,6 @@ try {
       result = 'FAILED';
       found.push(`cut ${cut} (${kind}${lost.map((name) => `, without ${name}`).join('')}): ${error.message.slice(error.message.indexOf('exit code')).split('\n').filter((line) => line.trim() !== '').slice(0, 8).join(' | ')}`);
       console.error(found.at(-1));
-      fs.cpSync(place('live/system/volume/log/sdfs.log'), join(tmpdir(), `sdfs-power-cut-${seed}-${cut}.log`), { force: true });
     }
     counts[kind]++;
     counts.lost += lost.length > 0 ? 1 : 0;

@@ -4,7 +4,7 @@ seconds=2
 # Left out: those that need what no FUSE file system has (verity, inode flags, file handles of the kernel's own),
 # and those that do not touch the directory they are given.
 stressors=(access chdir chmod chown copy-file dentry dir dirdeep dirmany dup fallocate fcntl file-ioctl filename flock fpunch fstat
-  getdent hdd io iomix lease link locka lockf lockofd metamix mknod msync open pseek rename revio seek sendfile splice symlink sync-file
+  hdd io iomix lease link locka lockf lockofd metamix mknod msync open pseek rename revio seek sendfile splice symlink sync-file
   touch unlink utime xattr aio fsize)
 [ "$SOAK_LENGTH" = long ] || stressors=(chmod copy-file dentry fallocate flock fpunch hdd iomix link locka lockofd msync open rename seek symlink utime xattr)
 known=$(stress-ng --help)
