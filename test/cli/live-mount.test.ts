@@ -48,7 +48,7 @@ describe.runIf(process.getuid?.() === 0 && existsSync('/dev/fuse'))('a mounted v
   });
 
   it('shows its processes, its files and their blocks', async () => {
-    await shell(`head -c 1500000 /dev/urandom > ${mountpoint}/file`);
+    await shell(`dd if=/dev/urandom of=${mountpoint}/file bs=1500000 count=1 iflag=fullblock status=none`);
     expect(await sdfs('sync', mountpoint)).toMatchObject({ code: 0 });
     const report = await status();
     expect(report).toMatchObject({ health: 'good', mount: { mountpoint, state: 'serving' } });
