@@ -117,13 +117,18 @@ it('a checkpoint whose rows go in circles ends in an error', async () => {
   await expect(rebuildMetadata(candidates(), begin, silent)).rejects.toThrow(/in the order of their keys/);
 });
 
-it('what the disks lack is taken from the journal of a database with damaged rows', async () => {
+/** A database of five records, set aside with its journal, beside disks that have three of them. */
+async function setAsideAheadOfDisks(): Promise<void> {
   await workersWith(3);
   const before = await openEngine();
   for (let sequence = 1; sequence <= 5; sequence++) before.applyRecord(record(sequence), sequence as Sequence, EPOCH);
   await before.abandon();
   engines.length = 0;
   setDatabaseAside({ directory });
+}
+
+it('what the disks lack is taken from the journal of a database with damaged rows', async () => {
+  await setAsideAheadOfDisks();
   const journal = new KeptJournal({ directory, journalDirectory: join(directory, 'journal') });
   const rebuilt = await rebuildMetadata(candidates(), begin, silent);
   await journal.replay(rebuilt.engine, rebuilt.lastEpoch, silent);
@@ -131,12 +136,7 @@ it('what the disks lack is taken from the journal of a database with damaged row
 });
 
 it('a journal of another log adds nothing', async () => {
-  await workersWith(3);
-  const before = await openEngine();
-  for (let sequence = 1; sequence <= 5; sequence++) before.applyRecord(record(sequence), sequence as Sequence, EPOCH);
-  await before.abandon();
-  engines.length = 0;
-  setDatabaseAside({ directory });
+  await setAsideAheadOfDisks();
   const rebuilt = await rebuildMetadata(candidates(), begin, silent);
   await new KeptJournal({ directory, journalDirectory: join(directory, 'journal') }).replay(rebuilt.engine, (EPOCH - 1) as DriverEpoch, silent);
   expect(rebuilt.engine.lastSequence).toBe(3);
