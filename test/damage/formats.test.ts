@@ -19,7 +19,8 @@ import { LogFile } from '../../src/log/log-file.ts';
 import { decodeOperations, decodeRecord, encodeRecord } from '../../src/log/record.ts';
 import * as schema from '../../src/metadata/schema.ts';
 import { decodeAcl, encodeAcl } from '../../src/vfs/acl.ts';
-import { chances, damaged, DAMAGES, DAMAGE_SEED } from '../support/random-damage.ts';
+import { chances } from '../support/chances.ts';
+import { damaged, DAMAGES, DAMAGE_SEED } from '../support/random-damage.ts';
 import { blockId, diskDescription, DISK_UUID, DISK_VOLUME } from '../support/temporary-disk.ts';
 
 const OTHER_VOLUME = 'fedcba9876543210fedcba9876543210' as typeof DISK_VOLUME;

@@ -6,6 +6,7 @@ import type { KnownMembership, Membership } from '../../src/base/membership.ts';
 import { Members } from '../../src/kv/membership.ts';
 import type { WorkerLink } from '../../src/kv/worker-link.ts';
 import type { WorkerPool } from '../../src/kv/worker-pool.ts';
+import { chances } from '../support/chances.ts';
 import { memoryPool, poolOver, silent } from '../support/memory-pool.ts';
 import { MemoryWorker } from '../support/memory-worker.ts';
 
@@ -122,7 +123,7 @@ describe(`in ${LIVES} random lives of a volume`, () => {
   const SEED = Number(process.env['SDFS_TEST_SEED'] ?? 1);
 
   it('no mount begins without what was acknowledged before', { timeout: 120_000 }, async () => {
-    const random = generator(SEED);
+    const random = chances(SEED);
     const chance = (probability: number): boolean => random() < probability;
     const workers = Array.from({ length: 4 }, (_, number) => new MemoryWorker(number));
     /** Last record of the log on each disk: the life that wrote it, and its number. */
@@ -182,14 +183,3 @@ describe(`in ${LIVES} random lives of a volume`, () => {
     return done;
   }
 });
-
-/** mulberry32 (Tommy Ettinger, public domain): the same numbers for the same seed. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -6,20 +6,16 @@ import type { LockMode } from '../../src/locks/lock-engine.ts';
 import { LockTable } from '../../src/locks/lock-table.ts';
 import { cut, joined, put } from '../../src/locks/owned-ranges.ts';
 import type { Segment, SegmentChange } from '../../src/locks/owned-ranges.ts';
+import { chances } from '../support/chances.ts';
 
 const SEED = Number(process.env.SDFS_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const STEPS = 4000;
 const BYTES = 24;
 
-/** mulberry32: small, and the same on every machine. */
+/** Whole numbers below a limit. */
 function random(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
+  const chance = chances(seed);
+  return (below) => Math.floor(chance() * below);
 }
 
 const segment = (first: number, last: number, mode: LockMode = 'exclusive', handle = 1n): Segment => ({ first: BigInt(first), last: BigInt(last), mode, handle, pid: 1 });

@@ -5,17 +5,6 @@ export const DAMAGE_SEED = Number(process.env['SDFS_TEST_SEED'] ?? Math.floor(Ma
 /** Damages for each format. */
 export const DAMAGES = Number(process.env['SDFS_TEST_DAMAGES'] ?? 300);
 
-/** mulberry32. */
-export function chances(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** A copy of `bytes` with one to three damages. `other`: a good one of the same format. */
 export function damaged(bytes: Buffer, chance: () => number, other: Buffer): Buffer {
   let out: Buffer = Buffer.from(bytes);
