@@ -28,6 +28,13 @@ export class FsError extends Error {
   }
 }
 
+/** ENOSPC because of what one file may have, not of the disks: no room made elsewhere helps. */
+export class FileLimitError extends FsError {
+  constructor(message: string) {
+    super('ENOSPC', message);
+  }
+}
+
 /** Exit codes of the `sdfs` command; documented in README.md and `sdfs --help`. */
 export const EXIT = { ok: 0, failure: 1, usage: 2, notFound: 3, busy: 4, denied: 5, foreign: 6, space: 7, damaged: 8, unsupported: 9, incomplete: 10, repaired: 11 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];

@@ -39,4 +39,6 @@ export interface BlockEngine {
   locate(id: BlockId): Promise<readonly BlockCopy[]>;
   /** At once, from numbers of a moment ago. */
   statistics(): BlockStatistics;
+  /** Resolves when these numbers are at most so old, ms, as far as they can be had soon. */
+  refreshStatistics(ageMsMax: number): Promise<void>;
 }

@@ -89,6 +89,10 @@ export class KvBlockEngine implements BlockEngine {
     return this.#store.inspect(id, verifyPieces);
   }
 
+  refreshStatistics(ageMsMax: number): Promise<void> {
+    return this.#store.refreshCapacity(ageMsMax);
+  }
+
   statistics(): KvStatistics {
     const { totalBytes, availableBytes, disks } = this.#store.capacity();
     return { totalBytes, availableBytes, recentBytes: this.#store.recentBytes, details: { disks, counters: this.#store.counters } };

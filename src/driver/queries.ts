@@ -2,6 +2,7 @@
 import type { KvBlockEngine } from '../blocks/kv-engine.ts';
 import { formatBlockId } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { DriverDumpStatus, DriverExtentInfo, DriverFileInfo, DriverStatus, DriverUpkeep } from '../ipc/process-messages.ts';
 import type { LockEngine } from '../locks/lock-engine.ts';
 import type { Members } from '../kv/membership.ts';
@@ -10,8 +11,9 @@ import { mappings } from '../metadata/extents.ts';
 import { getInode, isRegular } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
 
-export function status(parts: { pool: WorkerPool; members: Members; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep; dumps: DriverDumpStatus }): DriverStatus {
+export async function status(parts: { pool: WorkerPool; members: Members; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep; dumps: DriverDumpStatus }): Promise<DriverStatus> {
   const { blocks, context, members, upkeep } = parts;
+  await blocks.refreshStatistics(LIMITS.statisticsIntervalMs);
   const { totalBytes, availableBytes, details } = blocks.statistics();
   return {
     capacity: { totalBytes, availableBytes: Math.max(0, availableBytes - context.pending.bytes) },

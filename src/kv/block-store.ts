@@ -167,6 +167,11 @@ export class ReplicatedBlockStore {
     return inspectBlock(this.#pool, id, { copies: this.#policy.copies, verify });
   }
 
+  /** Resolves when the numbers are at most so old, ms; see CapacityMeter. */
+  refreshCapacity(ageMsMax: number): Promise<void> {
+    return this.#meter.refresh(ageMsMax);
+  }
+
   /** Numbers of a moment ago, at once: nobody waits for statistics. */
   capacity(): Capacity {
     return this.#meter.capacity();

@@ -56,6 +56,7 @@ export class CapacityMeter {
   #capacity: Capacity | undefined;
   #askedMs = -Infinity;
   #recentBytes = 0;
+  #asking: Promise<void> | undefined;
 
   constructor(pool: WorkerPool, options: { copies: number }) {
     this.#pool = pool;
@@ -69,7 +70,7 @@ export class CapacityMeter {
 
   /** The numbers as known; newer ones are on their way when these are old. */
   capacity(): Capacity {
-    if (performance.now() - this.#askedMs >= LIMITS.statisticsIntervalMs) this.#ask();
+    this.#askWhenOld();
     return (this.#capacity ??= this.#compute());
   }
 
@@ -80,10 +81,31 @@ export class CapacityMeter {
 
   took(bytes: number): void {
     this.#recentBytes += bytes;
-    if (performance.now() - this.#askedMs >= LIMITS.statisticsIntervalMs) this.#ask();
+    this.#askWhenOld();
   }
 
-  #ask(): void {
+  /** Asks the disks unless that was done less than `ageMsMax` ago; resolves when all have answered, or after LIMITS.statisticsIntervalMs. */
+  async refresh(ageMsMax: number): Promise<void> {
+    if (this.#asking === undefined && performance.now() - this.#askedMs < ageMsMax) return;
+    let timer: NodeJS.Timeout | undefined;
+    const expired = new Promise<void>((resolve) => { timer = setTimeout(resolve, LIMITS.statisticsIntervalMs); });
+    // Those that are being asked may have counted before what the caller wants to see.
+    const answered = Promise.resolve(ageMsMax === 0 ? this.#asking : undefined).then(() => this.#askShared());
+    await Promise.race([answered, expired]);
+    clearTimeout(timer);
+  }
+
+  #askWhenOld(): void {
+    if (performance.now() - this.#askedMs >= LIMITS.statisticsIntervalMs) void this.#askShared();
+  }
+
+  /** One question at a time: each takes what it knows of off the recent bytes. */
+  #askShared(): Promise<void> {
+    this.#asking ??= this.#ask().finally(() => { this.#asking = undefined; });
+    return this.#asking;
+  }
+
+  async #ask(): Promise<void> {
     this.#askedMs = performance.now();
     this.#forget();
     const before = this.#recentBytes;
@@ -94,9 +116,8 @@ export class CapacityMeter {
         () => {}, // Its absence is known by its link, its last numbers stand.
       );
     });
-    void Promise.all(answers).then(() => {
-      this.#recentBytes -= before;
-    });
+    await Promise.all(answers);
+    this.#recentBytes -= before;
   }
 
   #learned(index: number, statistics: DiskStatistics | undefined): void {

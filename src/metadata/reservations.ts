@@ -4,7 +4,7 @@
 // row is always: bytes of the ranges, less what extents map inside them. When that comes to zero the row is deleted.
 // A write to a file without reservations looks at one number of its inode and at nothing else.
 import { assert } from '../base/assert.ts';
-import { FsError } from '../base/errors.ts';
+import { FileLimitError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Reader, Transaction } from './engine.ts';
@@ -56,7 +56,7 @@ export function reserve(tx: Transaction, references: BlockReferences, inode: Ino
   const bytes = lengthOf(missing) - mappedWithin(tx, inode.number, missing);
   if (bytes === 0 && inode.reservedBytes === 0) return 0;
   const merged = joined(ranges, from, to);
-  if (merged.length > LIMITS.reservationRangesMax) throw new FsError('ENOSPC', `a file may have ${LIMITS.reservationRangesMax} ranges of space set aside`);
+  if (merged.length > LIMITS.reservationRangesMax) throw new FileLimitError(`a file may have ${LIMITS.reservationRangesMax} ranges of space set aside`);
   raiseSchema(tx);
   settle(tx, references, inode, merged, inode.reservedBytes + bytes);
   return bytes;

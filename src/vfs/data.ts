@@ -1,5 +1,4 @@
 // File bytes: read and write.
-import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
@@ -14,6 +13,7 @@ import { carriedOut, checkWritable, getInode, isDirectory, noteAccess, putInode 
 import type { VfsContext } from './context.ts';
 import type { Caller, MaybePromise, Pieces, ReadOptions, WriteOptions } from './filesystem.ts';
 import { transactExtents } from './extent-transaction.ts';
+import { isFull, whenThereIsRoom, withRoom } from './make-room.ts';
 import { killPrivileges } from './privileges.ts';
 
 const ZEROS = Buffer.alloc(LIMITS.requestBytesMax);
@@ -74,11 +74,20 @@ export function write(context: VfsContext, number: InodeNumber, offset: number, 
   if (context.engine.journalBytes > LIMITS.journalBytesHard) return writeAfterDrain(context, number, offset, data, options, caller);
   // Small data rides in the log, unless too much of it waits for the workers already: their pace is the limit then.
   if (data.length <= LIMITS.inlineBytesMax && context.pending.bytes < LIMITS.pendingBytesHard) {
-    writeInline(context, number, offset, data, options, caller);
-    context.durability.relievePressure();
-    return options.durability === 'process' ? data.length : context.durability.sync().then(() => data.length);
+    try {
+      writeInline(context, number, offset, data, options, caller);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      return whenThereIsRoom(context, error, () => writeInline(context, number, offset, data, options, caller)).then(() => acknowledge(context, data, options));
+    }
+    return acknowledge(context, data, options);
   }
-  return writeBlocksOrMakeRoom(context, number, offset, data, options, caller);
+  return writeBlocksWithRoom(context, number, offset, data, options, caller);
+}
+
+/** A sync that fails is no reason to write again: the write is done, and may be followed by others by now. */
+function acknowledge(context: VfsContext, data: Buffer, options: WriteOptions): MaybePromise<number> {
+  return options.durability === 'process' ? data.length : context.durability.sync().then(() => data.length);
 }
 
 /** The workers are behind, or away: a bounded wait for them, and an error when it does not help. */
@@ -93,6 +102,7 @@ function writeInline(context: VfsContext, number: InodeNumber, offset: number, d
   const copy = Buffer.from(data);
   const blocks = splitAtBlocks(context, offset, data.length);
   commitWrite(context, number, offset, data.length, blocks, options, caller, copy);
+  context.durability.relievePressure();
 }
 
 function admitWrite(context: VfsContext, number: InodeNumber, offset: number, bytes: number): void {
@@ -100,20 +110,9 @@ function admitWrite(context: VfsContext, number: InodeNumber, offset: number, by
 }
 
 /** Who writes over the same bytes fills the disks with what he replaced, faster than it is collected in the background. */
-async function writeBlocksOrMakeRoom(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await writeBlocks(context, number, offset, data, options, caller);
-      break;
-    } catch (error) {
-      if (attempt === LIMITS.fullDiskAttempts || !(error instanceof FsError) || error.code !== 'ENOSPC') throw error;
-      await context.durability.reclaim().catch(() => { throw error; });
-      await delay(LIMITS.fullDiskPauseMs * attempt);
-    }
-  }
-  // A sync that fails is no reason to write again: the write is done, and may be followed by others by now.
-  if (options.durability !== 'process') await context.durability.sync();
-  return data.length;
+async function writeBlocksWithRoom(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<number> {
+  await withRoom(context, () => writeBlocks(context, number, offset, data, options, caller));
+  return acknowledge(context, data, options);
 }
 
 async function writeBlocks(context: VfsContext, number: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): Promise<void> {

@@ -11,6 +11,7 @@ import type { VfsContext } from './context.ts';
 import * as data from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type * as api from './filesystem.ts';
+import { withRoom } from './make-room.ts';
 import * as namespace from './namespace.ts';
 import * as reshape from './reshape.ts';
 import * as xattrs from './xattrs.ts';
@@ -80,21 +81,21 @@ export class LocalFileSystem implements api.FileSystem {
     return target;
   }
 
-  makeSymlink(parent: InodeNumber, name: Buffer, target: Buffer, caller: api.Caller): api.Attributes {
+  makeSymlink(parent: InodeNumber, name: Buffer, target: Buffer, caller: api.Caller): api.MaybePromise<api.Attributes> {
     if (target.length > LIMITS.linkTargetBytesMax) throw new FsError('ENAMETOOLONG');
     const stable = Buffer.from(target);
-    return namespace.makeInode(this.#context, parent, name, { mode: FILE_TYPE.link | 0o777 }, caller, (tx, inode) => {
+    return withRoom(this.#context, () => namespace.makeInode(this.#context, parent, name, { mode: FILE_TYPE.link | 0o777 }, caller, (tx, inode) => {
       tx.put(keys.linkTarget(inode.number), encodeBytes(stable));
       inode.size = stable.length;
-    });
+    }));
   }
 
-  makeNode(parent: InodeNumber, name: Buffer, options: { mode: number; device: number }, caller: api.Caller): api.Attributes {
-    return namespace.makeInode(this.#context, parent, name, options, caller);
+  makeNode(parent: InodeNumber, name: Buffer, options: { mode: number; device: number }, caller: api.Caller): api.MaybePromise<api.Attributes> {
+    return withRoom(this.#context, () => namespace.makeInode(this.#context, parent, name, options, caller));
   }
 
-  makeDirectory(parent: InodeNumber, name: Buffer, mode: number, caller: api.Caller): api.Attributes {
-    return namespace.makeInode(this.#context, parent, name, { mode: FILE_TYPE.directory | (mode & ~FILE_TYPE.mask) }, caller);
+  makeDirectory(parent: InodeNumber, name: Buffer, mode: number, caller: api.Caller): api.MaybePromise<api.Attributes> {
+    return withRoom(this.#context, () => namespace.makeInode(this.#context, parent, name, { mode: FILE_TYPE.directory | (mode & ~FILE_TYPE.mask) }, caller));
   }
 
   unlink(parent: InodeNumber, name: Buffer, caller: api.Caller): void {
@@ -114,11 +115,11 @@ export class LocalFileSystem implements api.FileSystem {
   }
 
   create(parent: InodeNumber, name: Buffer, options: { mode: number; exclusive: boolean; truncate: boolean; killPrivileges?: boolean }, caller: api.Caller): api.MaybePromise<api.Attributes> {
-    return namespace.create(this.#context, parent, name, options, caller);
+    return withRoom(this.#context, () => namespace.create(this.#context, parent, name, options, caller));
   }
 
-  createUnnamed(parent: InodeNumber, mode: number, caller: api.Caller): api.Attributes {
-    return namespace.createUnnamed(this.#context, parent, mode, caller);
+  createUnnamed(parent: InodeNumber, mode: number, caller: api.Caller): api.MaybePromise<api.Attributes> {
+    return withRoom(this.#context, () => namespace.createUnnamed(this.#context, parent, mode, caller));
   }
 
   read(inode: InodeNumber, offset: number, bytes: number, options?: api.ReadOptions): api.MaybePromise<api.Pieces> {
@@ -134,7 +135,7 @@ export class LocalFileSystem implements api.FileSystem {
   }
 
   fallocate(inode: InodeNumber, mode: api.FallocateMode, offset: number, bytes: number, caller: api.Caller): api.MaybePromise<void> {
-    return reshape.fallocate(this.#context, inode, mode, offset, bytes, caller);
+    return withRoom(this.#context, () => reshape.fallocate(this.#context, inode, mode, offset, bytes, caller));
   }
 
   seek(inode: InodeNumber, offset: number, what: 'data' | 'hole'): number {
@@ -149,7 +150,9 @@ export class LocalFileSystem implements api.FileSystem {
     namespace.readDirectory(this.#context, inode, cookie, options, take);
   }
 
-  statistics(): api.Statistics {
+  /** Programs look at these numbers after they deleted something, and then perhaps once: they are never of long ago. */
+  async statistics(): Promise<api.Statistics> {
+    await this.#context.blocks.refreshStatistics(LIMITS.statisticsIntervalMs);
     const space = this.#context.blocks.statistics();
     const available = Math.max(0, this.#context.space.availableBytes);
     const inodes = this.#context.engine.inodeCount;
@@ -169,8 +172,8 @@ export class LocalFileSystem implements api.FileSystem {
     return xattrs.getXattr(this.#context, inode, name);
   }
 
-  setXattr(inode: InodeNumber, name: Buffer, value: Buffer, options: { mode: api.XattrMode; killSetgid: boolean }, caller: api.Caller): void {
-    xattrs.setXattr(this.#context, inode, name, value, options, caller);
+  setXattr(inode: InodeNumber, name: Buffer, value: Buffer, options: { mode: api.XattrMode; killSetgid: boolean }, caller: api.Caller): api.MaybePromise<void> {
+    return withRoom(this.#context, () => xattrs.setXattr(this.#context, inode, name, value, options, caller));
   }
 
   listXattrs(inode: InodeNumber, caller: api.Caller): Buffer[] {

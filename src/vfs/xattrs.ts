@@ -1,5 +1,5 @@
 // Extended attributes: namespaces, limits, create and replace. ACLs are attributes with rules of their own: inode-acl.ts.
-import { FsError } from '../base/errors.ts';
+import { FileLimitError, FsError } from '../base/errors.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { now } from '../base/time.ts';
@@ -76,8 +76,8 @@ function checkRoom(tx: Transaction, inode: Inode, newKey: Buffer, valueBytes: nu
     listBytes += nameBytesOf(key);
     bytes += value.length;
   }
-  if (listBytes > LIMITS.xattrListBytesMax) throw new FsError('ENOSPC', `${listBytes} bytes of attribute names; ${LIMITS.xattrListBytesMax} are allowed`);
-  if (bytes > LIMITS.xattrsBytesMax) throw new FsError('ENOSPC', `${bytes} bytes of attributes; ${LIMITS.xattrsBytesMax} are allowed`);
+  if (listBytes > LIMITS.xattrListBytesMax) throw new FileLimitError(`${listBytes} bytes of attribute names; ${LIMITS.xattrListBytesMax} are allowed`);
+  if (bytes > LIMITS.xattrsBytesMax) throw new FileLimitError(`${bytes} bytes of attributes; ${LIMITS.xattrsBytesMax} are allowed`);
 }
 
 /** The kernel sends neither CREATE nor REPLACE with an ACL, and neither means anything here. */

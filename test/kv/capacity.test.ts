@@ -1,6 +1,8 @@
 // Usable space with R copies on different devices.
 import { describe, expect, it } from 'vitest';
-import { usableBytes } from '../../src/kv/capacity.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { CapacityMeter, usableBytes } from '../../src/kv/capacity.ts';
+import { memoryPool } from '../support/memory-pool.ts';
 
 const rooms = (...bytes: number[]) => bytes.map((room) => ({ bytes: room, disks: 1 }));
 
@@ -25,5 +27,32 @@ describe('usable bytes', () => {
 
   it('are exact for disks of terabytes', () => {
     expect(usableBytes(rooms(2 ** 43, 2 ** 43 - 4096), 2)).toBe(2 ** 43 - 4096);
+  });
+});
+
+describe('the numbers of the disks', () => {
+  it('are those of now when they are asked for anew, and count what was put meanwhile once', async () => {
+    const { pool, workers } = await memoryPool(2, { devices: [1, 2] });
+    const meter = new CapacityMeter(pool, { copies: 2 });
+    for (const worker of workers) worker.capacityBytes = 1000;
+    await meter.refresh(0);
+    expect(meter.capacity().availableBytes).toBe(1000);
+    for (const worker of workers) worker.capacityBytes = 5000;
+    await meter.refresh(60_000);
+    expect(meter.capacity().availableBytes).toBe(1000);
+    meter.took(300);
+    await Promise.all([meter.refresh(0), meter.refresh(0), meter.refresh(0)]);
+    expect([meter.capacity().availableBytes, meter.recentBytes]).toEqual([5000, 0]);
+    pool.close();
+  });
+
+  it('are not waited for longer than a moment', async () => {
+    const { pool, workers } = await memoryPool(2, { devices: [1, 2] });
+    const meter = new CapacityMeter(pool, { copies: 2 });
+    workers[0]!.hanging = true;
+    const startMs = performance.now();
+    await meter.refresh(0);
+    expect(performance.now() - startMs).toBeLessThan(LIMITS.workerTimeoutMs);
+    pool.close();
   });
 });

@@ -86,6 +86,40 @@ describe('data that cannot be made power-proof', () => {
     expect(await isRead(file, LARGE)).toBe(true);
   });
 
+  describe.each(['write', 'create', 'mkdir', 'symlink', 'fallocate', 'setxattr', 'O_TMPFILE'] as const)('a %s that finds no room', (what) => {
+    const act = (file: InodeNumber): unknown => {
+      switch (what) {
+        case 'write': return write(file, SMALL);
+        case 'create': return create('g');
+        case 'mkdir': return harness.fs.makeDirectory(ROOT_INODE, Buffer.from('d'), 0o755, harness.caller());
+        case 'symlink': return harness.fs.makeSymlink(ROOT_INODE, Buffer.from('s'), Buffer.from('target'), harness.caller());
+        case 'fallocate': return harness.fs.fallocate(file, 'allocate', 0, SMALL, harness.caller());
+        case 'setxattr': return harness.fs.setXattr(file, Buffer.from('user.a'), Buffer.from('value'), { mode: 'create', killSetgid: false }, harness.caller());
+        case 'O_TMPFILE': return harness.fs.createUnnamed(ROOT_INODE, 0o600, harness.caller());
+      }
+    };
+
+    it('waits for what is being given back, and for newer numbers of the disks', async () => {
+      const [file, removed] = [await create('f'), await create('removed')];
+      await write(removed, LARGE);
+      harness.blocks.availableBytes = 0;
+      harness.blocks.refreshStatistics = async () => {
+        harness.blocks.availableBytes = harness.blocks.stored.size === 0 ? 2 ** 30 : 0;
+      };
+      harness.fs.unlink(ROOT_INODE, Buffer.from('removed'), harness.caller());
+      harness.fs.forget(removed, 2);
+      expect(await codeOf(() => act(file))).toBe('done');
+    });
+
+    it('is refused when nothing is given back, having changed nothing', async () => {
+      const file = await create('f');
+      harness.blocks.availableBytes = 0;
+      const before = harness.engine.lastSequence;
+      expect(await codeOf(() => act(file))).toBe('ENOSPC');
+      expect(harness.engine.lastSequence).toBe(before);
+    });
+  });
+
   it('refuses a large write that the workers refuse, and leaves the file as it was', async () => {
     const file = await create('f');
     await write(file, LARGE);
