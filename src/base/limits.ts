@@ -152,6 +152,18 @@ export const LIMITS = {
   scrubIntervalMs: 30 * 24 * 60 * 60_000,
   /** A backup of the metadata is written onto every disk so often, when something has changed. */
   dumpIntervalMs: 60 * 60_000,
+  /** The key-value store: longest key, longest value, all of one batch (values above inlineBytesMax apart). */
+  keyBytesMax: 1024,
+  valueBytesMax: 64 * MiB,
+  batchBytesMax: 2 * MiB,
+  /** Values up to this size lie beside their keys; larger ones become blocks. */
+  rowValueBytesMax: 256,
+  /** How long a lock is waited for, where the caller does not say; and how often it is renewed at most. */
+  lockWaitMs: 30_000,
+  lockRenewMinMs: 10,
+  /** Callers that wait for locks of the key-value store. */
+  leaseWaitersMax: 8192,
+
   /** Blocks without a good copy that are remembered, for their names; further ones are counted. */
   unreadableBlocksMax: 10_000,
   /** Disk statistics are asked for again when they are older. */
@@ -239,6 +251,8 @@ export function assertLimits(): void {
   assert(LIMITS.logSegmentBytes >= 2 * LIMITS.logRecordBytesMax, 'a log segment holds the largest record');
   assert(LIMITS.requestBytesMax <= LIMITS.blockBytesMax, 'a request fits in a block');
   assert(LIMITS.requestSlabBytes >= LIMITS.requestBytesMax + LIMITS.requestOverheadBytes, 'a slab holds the largest request');
+  assert(LIMITS.rowValueBytesMax <= LIMITS.inlineBytesMax, 'a value beside its key is a small one');
+  assert(LIMITS.batchBytesMax * 1.5 <= LIMITS.logRecordBytesMax, 'a batch, with its rows, fits in a log record');
   assert(LIMITS.inlineBytesMax <= LIMITS.checksumBytes, 'an inline block has one checksum');
   assert(LIMITS.blockIdsMax * 8 <= LIMITS.frameHeadBytesMax, 'a frame head carries the ids of one request');
   assert(LIMITS.workerDegradeMs > 2 * LIMITS.restartDelayMaxMs && LIMITS.workerDegradeMs < LIMITS.workerAbsenceMs, 'a worker that is restarted is waited for');

@@ -1,0 +1,78 @@
+// What is asked of a store of mutable keys: ordered, versioned, with conditions, expiry and atomic changes.
+//
+// Keys are bytes (0 to LIMITS.keyBytesMax), ordered as memcmp orders them; values are bytes (0 to LIMITS.valueBytesMax).
+// All changes go through one process, one after the other: what `transact` does is atomic, and seen by all who come later.
+
+export interface KeyEntry {
+  /** Grows with every set of any key, and is never used twice, also after a power cut: what conditions name. */
+  readonly version: number;
+  /** When it goes by itself: ms since 1970; 0: never. */
+  readonly expiresMs: number;
+  /** Length of the value. */
+  readonly bytes: number;
+  /** The value where it lies in the row; else only the space that made the entry knows. */
+  readonly inline: Buffer | undefined;
+}
+
+/** A value that is ready to be set: small ones are plain bytes, large ones were put on the disks by `prepare`. */
+export interface PreparedValue {
+  readonly bytes: number;
+  /** Set, or discarded: it cannot be used again. */
+  readonly used: boolean;
+}
+
+export interface KeyTransaction {
+  /** Undefined for a key that is not there or has expired. Sees what this transaction did. */
+  get(key: Buffer): KeyEntry | undefined;
+  /** The new version. Bytes above LIMITS.inlineBytesMax are to be prepared first. Keeps the Buffers: do not change them. */
+  set(key: Buffer, value: Buffer | PreparedValue, options?: { readonly expiresMs?: number | undefined }): number;
+  /** Whether there was one. */
+  delete(key: Buffer): boolean;
+  /** Changes when it goes (0: never), not its version. Whether there is one. */
+  expire(key: Buffer, expiresMs: number): boolean;
+}
+
+/** Bounds of keys; what is absent does not bound. */
+export interface KeyRange {
+  /** First key that is in it. */
+  readonly start?: Buffer | undefined;
+  /** First key that is not. */
+  readonly end?: Buffer | undefined;
+  readonly reverse?: boolean | undefined;
+}
+
+export interface KeyRow {
+  readonly key: Buffer;
+  readonly entry: KeyEntry;
+}
+
+export interface KeySpace {
+  get(key: Buffer): KeyEntry | undefined;
+  /** The value of an entry: at once where it is in memory. StoreError CHANGED when it was replaced or deleted meanwhile. */
+  load(entry: KeyEntry): Buffer | Promise<Buffer>;
+  /** Some bytes of it, [offset, offset + bytes), which lie in it. */
+  read(entry: KeyEntry, offset: number, bytes: number): Buffer | Promise<Buffer>;
+  /** Puts a value that is too large to ride in a change where it will lie. StoreError TOO_LARGE, FULL, UNAVAILABLE. */
+  prepare(value: Buffer | AsyncIterable<Uint8Array>): Promise<PreparedValue>;
+  /** Of one that will not be set. */
+  discard(value: PreparedValue): void;
+  /**
+   * Runs `work` at once; when it returns, all that it did is process-proof, and when it throws, nothing happened.
+   * `work` must not wait. StoreError TOO_LARGE, FULL.
+   */
+  transact<T>(work: (transaction: KeyTransaction) => T): T;
+  /**
+   * The calls of `transact` in `work` share one record of the log, so that many cost little more than one: all of them
+   * are process-proof when it returns, none when it throws. Each still sees what those before it did. Not nested, and
+   * no `page` in it.
+   */
+  group<T>(work: () => T): T;
+  /** Up to `limit` live keys in order; fewer only at the end of the range. */
+  page(range: KeyRange, limit: number): KeyRow[];
+  /** Keys that are there, and those that have expired and are not swept yet. */
+  readonly count: number;
+  /** A promise when writers have to wait for the disks: to be awaited before the next change. */
+  room(): Promise<void> | undefined;
+  /** All that was done before is power-proof on enough disks when it resolves. StoreError UNAVAILABLE. */
+  sync(): Promise<void>;
+}

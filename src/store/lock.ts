@@ -1,0 +1,72 @@
+// A lock that is held: by a holder that renews it, until it is released or its time is up.
+import { LIMITS } from '../base/limits.ts';
+import { StoreError } from '../keys/errors.ts';
+import type { LeaseGrant, StoreBackend } from './backend.ts';
+
+export class Lock {
+  /**
+   * Grows with every grant of any lock of the store. A resource that remembers the largest token it has seen, and
+   * refuses smaller ones, is safe from a holder that was stopped for longer than its time.
+   */
+  readonly token: number;
+  readonly #backend: StoreBackend;
+  readonly #name: Buffer;
+  readonly #ttlMs: number;
+  #expiresMs: number;
+  #state: 'held' | 'released' | 'lost' = 'held';
+
+  constructor(backend: StoreBackend, name: Buffer, grant: LeaseGrant & { readonly ttlMs: number }) {
+    this.#backend = backend;
+    this.#name = name;
+    this.#ttlMs = grant.ttlMs;
+    this.token = grant.token;
+    this.#expiresMs = grant.expiresMs;
+  }
+
+  /** When it goes to somebody else unless it is renewed. */
+  get expires(): Date {
+    return new Date(this.#expiresMs);
+  }
+
+  /** As far as this process knows: its time is not up, and nobody said that it is lost. */
+  get isHeld(): boolean {
+    return this.#state === 'held' && Date.now() < this.#expiresMs;
+  }
+
+  /** Holds it for another `ttlMs`. StoreError BUSY when it was lost: what it guarded may be somebody else's by now. */
+  async renew(ttlMs = this.#ttlMs): Promise<void> {
+    const grant = this.#state === 'held' ? await this.#backend.renew(this.#name, this.token, ttlMs) : undefined;
+    if (grant === undefined) {
+      if (this.#state === 'held') this.#state = 'lost';
+      throw new StoreError('BUSY', `the lock ${JSON.stringify(this.#name.toString())} is ${this.#state === 'lost' ? 'lost: its time was up' : this.#state}`);
+    }
+    this.#expiresMs = grant.expiresMs;
+  }
+
+  /** Renews it in time, again and again, while `work` runs, and releases it afterwards. `work` is told when it is lost. */
+  async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const lost = new AbortController();
+    const timer = setInterval(() => {
+      this.renew().catch((error: unknown) => {
+        if (!this.isHeld) lost.abort(error);
+      });
+    }, Math.max(LIMITS.lockRenewMinMs, this.#ttlMs / 3));
+    try {
+      return await work(lost.signal);
+    } finally {
+      clearInterval(timer);
+      await this.release();
+    }
+  }
+
+  /** Gives it back. False when it was lost before. */
+  async release(): Promise<boolean> {
+    if (this.#state !== 'held') return false;
+    this.#state = 'released';
+    return this.#backend.release(this.#name, this.token);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+}
