@@ -125,7 +125,7 @@ export class Driver {
     const blocks = new KvBlockEngine(pool, { policy, logger, onDegraded, isMember: (link) => members.isMember(link), isNeeded: (id) => engine.hasBlock(id) });
     const pending = new PendingBlocks();
     for (const { id, data, sequence } of [...pendingData, ...loaded]) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
-    const allocator = new Allocator(engine, { newBlockEpoch, leap: forced });
+    const allocator = new Allocator(engine, { newBlockEpoch, leap: forced, inodesMayBeKnown: opened.newBlockEpoch && start.session !== undefined });
     const accessTimes = new AccessTimes({ accessTime: start.readOnly ? 'noatime' : start.accessTime, directories: start.directoryAccessTime });
     const space = new Space({ blocks, pending, engine });
     const compactor = new Compactor({ engine, blocks, pending, allocator, space, logger });

@@ -11,6 +11,9 @@ const BLOCK_EPOCH_MAX = 2 ** 16;
 /** After a forced mount: disks that were left behind may hold blocks of epochs that the metadata here never heard of. */
 const BLOCK_EPOCH_LEAP = 2 ** 8;
 
+/** More inodes than one journal names (LIMITS.journalBytesHard, some 400 bytes for each that is made). */
+const INODE_LEAP = 2 ** 21;
+
 /** Writes that began before some moment, and are not all over. */
 export interface WriteEra {
   count: number;
@@ -20,7 +23,8 @@ export interface WriteEra {
 /**
  * Leases survive the process by being rows: what was leased and not used is skipped by the next driver. After a
  * power cut leases themselves may be lost, while blocks named under them lie on workers: the block epoch is
- * raised then, and inode numbers (which only the lost metadata named) may come again.
+ * raised then, and inode numbers (which only the lost metadata named) may come again. Not so under a living mount: the
+ * kernel knows inodes that the lost metadata named, and would take a new one for the old.
  */
 export class Allocator {
   readonly #engine: MetadataEngine;
@@ -32,13 +36,13 @@ export class Allocator {
   #era: WriteEra = { count: 0, over: undefined };
   #settling: Promise<unknown> = Promise.resolve();
 
-  constructor(engine: MetadataEngine, options: { newBlockEpoch: boolean; leap?: boolean }) {
+  constructor(engine: MetadataEngine, options: { newBlockEpoch: boolean; leap?: boolean; inodesMayBeKnown?: boolean }) {
     this.#engine = engine;
     const number = (name: string, initial: number): number => {
       const value = engine.reader.get(keys.bookkeeping(name));
       return value === undefined ? initial : decodeNumber(value);
     };
-    this.#nextInode = this.#inodeLease = number(BOOKKEEPING.inodeLease, ROOT_INODE + 1);
+    this.#nextInode = this.#inodeLease = number(BOOKKEEPING.inodeLease, ROOT_INODE + 1) + (options.inodesMayBeKnown === true ? INODE_LEAP : 0);
     this.#nextBlock = this.#blockLease = number(BOOKKEEPING.blockLease, 1);
     this.#blockEpoch = number(BOOKKEEPING.blockEpoch, 0);
     if (options.newBlockEpoch) {

@@ -66,7 +66,11 @@ export function checkWritable(context: VfsContext): void {
   if (context.readOnly) throw new FsError('EROFS', 'mounted read-only');
 }
 
-/** Whether a resent request was carried out by the driver that died: then its result (an inode, or 0). */
+/**
+ * Whether a resent request was carried out by the driver that died: then its result (an inode, or 0). Asked of records that
+ * are not trimmed yet, which is enough: what may not be done twice is answered in the turn that commits it, and a record
+ * is shipped, the first step on the way to a checkpoint, in a later one. Writes with O_SYNC wait longer, and have offsets.
+ */
 export function carriedOut(context: VfsContext, caller: Caller): InodeNumber | 0 | undefined {
   return caller.resent ? context.engine.committedResult(caller) : undefined;
 }
