@@ -158,6 +158,8 @@ export const LIMITS = {
   batchBytesMax: 2 * MiB,
   /** Values up to this size lie beside their keys; larger ones become blocks. */
   rowValueBytesMax: 256,
+  /** Small values that were read from the shards, kept in memory. */
+  valueCacheBytes: 32 * MiB,
   /** How long a lock is waited for, where the caller does not say; and how often it is renewed at most. */
   lockWaitMs: 30_000,
   lockRenewMinMs: 10,

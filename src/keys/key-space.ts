@@ -67,10 +67,14 @@ export interface KeySpace {
    * no `page` in it.
    */
   group<T>(work: () => T): T;
+  /** The group that runs has a record so large by now that it should end, and another begin. */
+  readonly groupIsFull: boolean;
   /** Up to `limit` live keys in order; fewer only at the end of the range. */
   page(range: KeyRange, limit: number): KeyRow[];
   /** Keys that are there, and those that have expired and are not swept yet. */
   readonly count: number;
+  /** Keys whose time is up and that are still there, those that went first at the front; at most `limit`. */
+  expired(limit: number): Buffer[];
   /** A promise when writers have to wait for the disks: to be awaited before the next change. */
   room(): Promise<void> | undefined;
   /** All that was done before is power-proof on enough disks when it resolves. StoreError UNAVAILABLE. */

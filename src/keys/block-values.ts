@@ -1,0 +1,196 @@
+// Values that lie in blocks: put before the change that names them, read from memory or from the shards.
+import { setTimeout as delay } from 'node:timers/promises';
+import { assert } from '../base/assert.ts';
+import { FsError } from '../base/errors.ts';
+import { blockKey } from '../base/ids.ts';
+import type { BlockId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { WriteEra } from '../metadata/allocator.ts';
+import { PRESENT, keys } from '../metadata/schema.ts';
+import type { ValueBlock } from '../metadata/key-rows.ts';
+import { StoreError } from './errors.ts';
+import type { PreparedValue } from './key-space.ts';
+import type { KeyStores } from './stores.ts';
+
+/** Blocks of one value that are being put at once. */
+const PUTS_MAX = 4;
+
+/** Its blocks are on the shards, and no row names them yet: they are kept from being taken for garbage until it is used. */
+export class BlockValue implements PreparedValue {
+  readonly bytes: number;
+  readonly blocks: readonly ValueBlock[];
+  readonly era: WriteEra;
+  used = false;
+
+  constructor(blocks: readonly ValueBlock[], era: WriteEra) {
+    this.blocks = blocks;
+    this.bytes = blocks.reduce((sum, piece) => sum + piece.bytes, 0);
+    this.era = era;
+  }
+}
+
+export class BlockValues {
+  readonly #stores: KeyStores;
+  /** Small blocks that were read, the one that was used last at the end. Blocks never change, so neither does what is here. */
+  readonly #cache = new Map<string, Buffer>();
+  #cacheBytes = 0;
+
+  constructor(stores: KeyStores) {
+    this.#stores = stores;
+  }
+
+  /** [offset, offset + bytes) of a value. Rejects as the block engine does. */
+  read(blocks: readonly ValueBlock[], offset: number, bytes: number): Buffer | Promise<Buffer> {
+    const first = blocks[0];
+    if (first === undefined || bytes === 0) return Buffer.alloc(0);
+    if (blocks.length === 1) return this.#readBlock(first, offset, bytes);
+    const pieces: (Buffer | Promise<Buffer>)[] = [];
+    let at = 0;
+    for (const piece of blocks) {
+      const from = Math.max(offset, at);
+      const to = Math.min(offset + bytes, at + piece.bytes);
+      if (from < to) pieces.push(this.#readBlock(piece, from - at, to - from));
+      at += piece.bytes;
+    }
+    return Promise.all(pieces).then((all) => (all.length === 1 ? all[0]! : Buffer.concat(all)));
+  }
+
+  #readBlock(piece: ValueBlock, offset: number, bytes: number): Buffer | Promise<Buffer> {
+    const held = this.#stores.pending.get(piece.block) ?? this.#cached(piece.block);
+    if (held !== undefined) return held.subarray(offset, offset + bytes);
+    const isSmall = piece.bytes <= LIMITS.inlineBytesMax;
+    const read = this.#stores.blocks.get(piece.block, isSmall ? 0 : offset, isSmall ? piece.bytes : bytes);
+    return read.then((parts) => {
+      const whole = joined(parts);
+      if (!isSmall) return whole;
+      this.#keep(piece.block, whole);
+      return whole.subarray(offset, offset + bytes);
+    });
+  }
+
+  #cached(id: BlockId): Buffer | undefined {
+    if (this.#cache.size === 0) return undefined;
+    const name = blockKey(id);
+    const held = this.#cache.get(name);
+    if (held === undefined) return undefined;
+    this.#cache.delete(name);
+    this.#cache.set(name, held);
+    return held;
+  }
+
+  #keep(id: BlockId, data: Buffer): void {
+    const name = blockKey(id);
+    if (this.#cache.has(name)) return;
+    this.#cache.set(name, data);
+    this.#cacheBytes += data.length;
+    for (const [oldest, { length }] of this.#cache) {
+      if (this.#cacheBytes <= LIMITS.valueCacheBytes) break;
+      this.#cache.delete(oldest);
+      this.#cacheBytes -= length;
+    }
+  }
+
+  /** Puts a value on the shards. StoreError TOO_LARGE, FULL, UNAVAILABLE, INVALID for a stream of something else than bytes. */
+  async put(value: Buffer | AsyncIterable<Uint8Array>): Promise<BlockValue> {
+    const era = this.#stores.allocator.beginWrite();
+    const blocks: ValueBlock[] = [];
+    const puts = new Set<Promise<void>>();
+    let failure: Error | undefined;
+    try {
+      for await (const data of this.#blocksOf(value)) {
+        const piece = { block: this.#stores.allocator.block(), bytes: data.length };
+        blocks.push(piece);
+        const put: Promise<void> = this.#putOrMakeRoom(piece.block, data).catch((error: Error) => { failure ??= error; }).finally(() => puts.delete(put));
+        puts.add(put);
+        if (puts.size >= PUTS_MAX) await Promise.race(puts);
+        if (failure !== undefined) break;
+      }
+    } catch (error) {
+      failure = error as Error;
+    }
+    await Promise.all(puts);
+    const made = new BlockValue(blocks, era);
+    if (failure === undefined) return made;
+    this.discard(made);
+    throw asStoreError(failure);
+  }
+
+  /** Of one that no row will name. */
+  discard(value: BlockValue): void {
+    if (value.used) return;
+    const { engine, logger } = this.#stores;
+    try {
+      if (value.blocks.length > 0) engine.transact(null, (tx) => {
+        for (const { block } of value.blocks) tx.put(keys.garbage(block), PRESENT);
+      });
+    } catch (error) {
+      logger.warn({ err: error, blocks: value.blocks.length }, 'blocks of a value that was not set stay on the disks until they are collected');
+    }
+    this.markUsed(value);
+  }
+
+  /** A row names its blocks now, or never will. */
+  markUsed(value: BlockValue): void {
+    assert(!value.used, 'a prepared value is used once');
+    value.used = true;
+    this.#stores.allocator.endWrite(value.era);
+  }
+
+  /** Who replaces values fills the disks with the old ones, faster than they are collected in the background. */
+  async #putOrMakeRoom(id: BlockId, data: Buffer): Promise<void> {
+    const { blocks, space, durability } = this.#stores;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        space.admit(data.length);
+        return await blocks.put(id, [data]);
+      } catch (error) {
+        if (attempt === LIMITS.fullDiskAttempts || !(error instanceof FsError) || error.code !== 'ENOSPC') throw error;
+        await durability.reclaim().catch(() => { throw error; });
+        await delay(LIMITS.fullDiskPauseMs * attempt);
+      }
+    }
+  }
+
+  /** Pieces of the size of a block, each a Buffer of its own. */
+  async *#blocksOf(value: Buffer | AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+    const { blockBytes } = this.#stores;
+    if (Buffer.isBuffer(value)) {
+      checkValueBytes(value.length);
+      for (let at = 0; at < value.length; at += blockBytes) yield value.subarray(at, at + blockBytes);
+      return;
+    }
+    let bytes = 0;
+    let parts: Uint8Array[] = [];
+    let partBytes = 0;
+    for await (const part of value) {
+      if (!(part instanceof Uint8Array)) throw new StoreError('INVALID', `a stream of bytes gave ${part === null ? 'null' : typeof part}`);
+      bytes += part.length;
+      checkValueBytes(bytes);
+      parts.push(part);
+      partBytes += part.length;
+      if (partBytes < blockBytes) continue;
+      const whole = Buffer.concat(parts);
+      let at = 0;
+      for (; whole.length - at >= blockBytes; at += blockBytes) yield whole.subarray(at, at + blockBytes);
+      parts = at < whole.length ? [whole.subarray(at)] : [];
+      partBytes = whole.length - at;
+    }
+    if (partBytes > 0) yield Buffer.concat(parts);
+  }
+}
+
+function checkValueBytes(bytes: number): void {
+  if (bytes > LIMITS.valueBytesMax) throw new StoreError('TOO_LARGE', `a value of ${bytes} bytes or more; ${LIMITS.valueBytesMax} are allowed`);
+}
+
+function joined(parts: readonly Uint8Array[]): Buffer {
+  const [only] = parts;
+  if (parts.length === 1) return Buffer.from(only!.buffer, only!.byteOffset, only!.byteLength);
+  return Buffer.concat(parts);
+}
+
+export function asStoreError(error: unknown): Error {
+  if (!(error instanceof FsError)) return error as Error;
+  if (error.code === 'ENOSPC') return new StoreError('FULL', `the store is full (${error.message}): delete something, or add a disk`, { cause: error });
+  return new StoreError('UNAVAILABLE', `the shards cannot do it now: ${error.message}`, { cause: error });
+}

@@ -1,0 +1,128 @@
+// What one transaction changes, key by key, before any of it takes effect: a throw leaves nothing behind.
+import { assert } from '../base/assert.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { KeyRecord } from '../metadata/key-rows.ts';
+import type { BlockValue } from './block-values.ts';
+import type { KeyEntry, KeyTransaction, PreparedValue } from './key-space.ts';
+
+/** An entry of the space of this process: its value, if it has one beside it, is a Buffer of its own. */
+export interface LocalEntry extends KeyRecord {
+  readonly key: Buffer;
+}
+
+export interface Slot {
+  readonly key: Buffer;
+  /** The row that is there, though its time be up. */
+  readonly before: LocalEntry | undefined;
+  changed: boolean;
+  /** Undefined: the key goes. */
+  after: NewRow | undefined;
+}
+
+export interface NewRow {
+  /** Undefined: the value stays. */
+  readonly value: Buffer | PreparedValue | undefined;
+  readonly version: number;
+  readonly expiresMs: number;
+}
+
+/** What a change adds to a log record beside key and value: rows of the key, its expiry and its block. */
+const CHANGE_BYTES = 160;
+/** Slots that are looked through one by one. */
+const SLOTS_LISTED = 4;
+
+export function isExpired(entry: KeyEntry, nowMs: number): boolean {
+  return entry.expiresMs !== 0 && entry.expiresMs <= nowMs;
+}
+
+export class KeyChanges implements KeyTransaction {
+  /** About what the record grows by. */
+  bytes = 0;
+  /** Bytes of new values. */
+  addedBytes = 0;
+  readonly #find: (key: Buffer) => LocalEntry | undefined;
+  readonly #nextVersion: () => number;
+  readonly #slots: Slot[] = [];
+  #byKey: Map<string, Slot> | undefined;
+
+  /** `find` gives the row of a key, though its time be up. */
+  constructor(space: { find: (key: Buffer) => LocalEntry | undefined; nextVersion: () => number }) {
+    this.#find = space.find;
+    this.#nextVersion = space.nextVersion;
+  }
+
+  /** Slots that were changed, in the order in which they were first looked at. */
+  get made(): readonly Slot[] {
+    return this.#slots.filter((slot) => slot.changed);
+  }
+
+  get(key: Buffer): KeyEntry | undefined {
+    const entry = entryOf(this.#slot(key));
+    return entry === undefined || isExpired(entry, Date.now()) ? undefined : entry;
+  }
+
+  set(key: Buffer, value: Buffer | PreparedValue, { expiresMs = 0 }: { readonly expiresMs?: number | undefined } = {}): number {
+    const isPlain = Buffer.isBuffer(value);
+    assert(key.length <= LIMITS.keyBytesMax, 'the length of a key was checked');
+    assert(!isPlain || value.length <= LIMITS.inlineBytesMax, 'a large value is prepared before it is set');
+    assert(Number.isSafeInteger(expiresMs) && expiresMs >= 0, 'times of expiry are whole ms');
+    const slot = this.#slot(key);
+    const version = this.#nextVersion();
+    this.#change(slot, { value, version, expiresMs });
+    if (isPlain) {
+      this.bytes += value.length;
+      this.addedBytes += value.length;
+    } else this.bytes += (value as BlockValue).blocks.length * CHANGE_BYTES;
+    return version;
+  }
+
+  delete(key: Buffer): boolean {
+    const slot = this.#slot(key);
+    const existed = this.get(key) !== undefined;
+    if (slot.before !== undefined || slot.after !== undefined) this.#change(slot, undefined);
+    return existed;
+  }
+
+  expire(key: Buffer, expiresMs: number): boolean {
+    assert(Number.isSafeInteger(expiresMs) && expiresMs >= 0, 'times of expiry are whole ms');
+    const entry = this.get(key);
+    if (entry === undefined) return false;
+    const slot = this.#slot(key);
+    if (entry.expiresMs !== expiresMs) this.#change(slot, slot.changed ? { ...slot.after!, expiresMs } : { value: undefined, version: entry.version, expiresMs });
+    return true;
+  }
+
+  #change(slot: Slot, after: NewRow | undefined): void {
+    slot.changed = true;
+    slot.after = after;
+    this.bytes += CHANGE_BYTES + 3 * slot.key.length;
+  }
+
+  #slot(key: Buffer): Slot {
+    const known = this.#known(key);
+    if (known !== undefined) return known;
+    const slot: Slot = { key, before: this.#find(key), changed: false, after: undefined };
+    this.#slots.push(slot);
+    if (this.#slots.length > SLOTS_LISTED) {
+      this.#byKey ??= new Map(this.#slots.map((each) => [each.key.toString('latin1'), each]));
+      this.#byKey.set(key.toString('latin1'), slot);
+    }
+    return slot;
+  }
+
+  #known(key: Buffer): Slot | undefined {
+    if (this.#byKey !== undefined) return this.#byKey.get(key.toString('latin1'));
+    for (const slot of this.#slots) if (slot.key.equals(key)) return slot;
+    return undefined;
+  }
+}
+
+/** What the key has after the changes so far. */
+function entryOf({ key, before, changed, after }: Slot): LocalEntry | undefined {
+  if (!changed) return before;
+  if (after === undefined) return undefined;
+  const { value, version, expiresMs } = after;
+  if (value === undefined) return { ...before!, expiresMs };
+  if (Buffer.isBuffer(value)) return { key, version, expiresMs, bytes: value.length, inline: value, blocks: [] };
+  return { key, version, expiresMs, bytes: value.bytes, inline: undefined, blocks: (value as BlockValue).blocks };
+}

@@ -1,0 +1,229 @@
+// Mutable keys over ordered rows and immutable blocks: each change is one record of the log, small values ride in it.
+//
+// A value of up to LIMITS.rowValueBytesMax lies in the key's row. One of up to LIMITS.inlineBytesMax becomes a block that
+// rides in the record and is moved to the shards in the background (vfs/pending.ts). Larger ones are put there first.
+import { assert } from '../base/assert.ts';
+import type { BlockId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Transaction } from '../metadata/engine.ts';
+import { KEY_AREAS, decodeExpiryRowKey, decodeKeyRecord, encodeKeyRecord, expiryRowKey, keyCountName, keyOfKeyRow, keyRowKey } from '../metadata/key-rows.ts';
+import type { KeyArea, ValueBlock } from '../metadata/key-rows.ts';
+import { PRESENT, decodeNumber, encodeBlockRow, encodeNumber, keyAfter, keys } from '../metadata/schema.ts';
+import type { BlockValue } from './block-values.ts';
+import { BlockValues, asStoreError } from './block-values.ts';
+import { StoreError, showKey } from './errors.ts';
+import { KeyChanges, isExpired } from './key-changes.ts';
+import type { LocalEntry, Slot } from './key-changes.ts';
+import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from './key-space.ts';
+import type { KeyStores } from './stores.ts';
+import type { Versions } from './versions.ts';
+
+/** Rows looked at for one page: expired ones are left out. */
+const PAGE_ROWS = 512;
+
+/** What a record has to be followed by, once it is written. */
+interface Effects {
+  readonly riding: { readonly id: BlockId; readonly data: Buffer }[];
+  readonly freed: BlockId[];
+  readonly used: BlockValue[];
+  count: number;
+  bytes: number;
+}
+
+export class LocalKeySpace implements KeySpace {
+  readonly #stores: KeyStores;
+  readonly #versions: Versions;
+  readonly #area: KeyArea;
+  readonly #values: BlockValues;
+  readonly #countRow: Buffer;
+  #count: number;
+  /** The group that runs. */
+  #group: { readonly tx: Transaction; readonly effects: Effects } | undefined;
+
+  /** Spaces of one volume share their versions: none has one that another has. */
+  constructor(stores: KeyStores, options: { versions: Versions; area?: KeyArea }) {
+    this.#stores = stores;
+    this.#versions = options.versions;
+    this.#area = options.area ?? KEY_AREAS.keys;
+    this.#values = new BlockValues(stores);
+    this.#countRow = keys.bookkeeping(keyCountName(this.#area));
+    const count = stores.engine.reader.get(this.#countRow);
+    this.#count = count === undefined ? 0 : decodeNumber(count);
+  }
+
+  get count(): number {
+    return this.#count + (this.#group?.effects.count ?? 0);
+  }
+
+  get(key: Buffer): KeyEntry | undefined {
+    const found = this.#find(this.#group?.tx ?? this.#stores.engine.reader, key);
+    return found === undefined || isExpired(found, Date.now()) ? undefined : found;
+  }
+
+  load(entry: KeyEntry): Buffer | Promise<Buffer> {
+    return entry.inline ?? this.read(entry, 0, entry.bytes);
+  }
+
+  read(entry: KeyEntry, offset: number, bytes: number): Buffer | Promise<Buffer> {
+    assert(offset >= 0 && bytes >= 0 && offset + bytes <= entry.bytes, `bytes ${offset} to ${offset + bytes} lie in a value of ${entry.bytes}`);
+    if (entry.inline !== undefined) return entry.inline.subarray(offset, offset + bytes);
+    const local = entry as LocalEntry;
+    const read = this.#values.read(local.blocks, offset, bytes);
+    return read instanceof Promise ? read.catch((error: unknown) => { throw this.#readFailed(local, error); }) : read;
+  }
+
+  prepare(value: Buffer | AsyncIterable<Uint8Array>): Promise<PreparedValue> {
+    return this.#values.put(value);
+  }
+
+  discard(value: PreparedValue): void {
+    this.#values.discard(value as BlockValue);
+  }
+
+  transact<T>(work: (transaction: KeyTransaction) => T): T {
+    if (this.#group === undefined) return this.group(() => this.transact(work));
+    const { tx, effects } = this.#group;
+    const changes = new KeyChanges({ find: (key) => this.#find(tx, key), nextVersion: () => this.#versions.next() });
+    const value = work(changes);
+    if (changes.bytes > LIMITS.batchBytesMax) throw new StoreError('TOO_LARGE', `${changes.bytes} bytes in one change of many keys; ${LIMITS.batchBytesMax} are allowed`);
+    if (changes.addedBytes > 0) this.#stores.space.admit(changes.addedBytes);
+    for (const slot of changes.made) this.#apply(tx, effects, slot);
+    effects.bytes += changes.bytes;
+    return value;
+  }
+
+  group<T>(work: () => T): T {
+    assert(this.#group === undefined, 'groups of changes are not nested');
+    const { engine, pending, durability } = this.#stores;
+    const effects: Effects = { riding: [], freed: [], used: [], count: 0, bytes: 0 };
+    let value: T;
+    try {
+      value = engine.transact(null, (tx) => {
+        this.#group = { tx, effects };
+        const result = work();
+        if (effects.count !== 0) tx.put(this.#countRow, encodeNumber(this.#count + effects.count));
+        return result;
+      });
+    } catch (error) {
+      throw asStoreError(error);
+    } finally {
+      this.#group = undefined;
+    }
+    this.#count += effects.count;
+    const now = performance.now();
+    for (const { id, data } of effects.riding) pending.add(id, data, engine.lastSequence, now);
+    for (const id of effects.freed) pending.drop(id);
+    for (const used of effects.used) this.#values.markUsed(used);
+    if (effects.riding.length > 0) durability.relievePressure();
+    return value;
+  }
+
+  get groupIsFull(): boolean {
+    return this.#group !== undefined && this.#group.effects.bytes > LIMITS.batchBytesMax / 2;
+  }
+
+  page(range: KeyRange, limit: number): KeyRow[] {
+    assert(this.#group === undefined, 'a page is not read while changes are made');
+    const { reader } = this.#stores.engine;
+    const now = Date.now();
+    let start = range.start === undefined ? Buffer.of(this.#area.key) : keyRowKey(this.#area, range.start);
+    let end = range.end === undefined ? Buffer.of(this.#area.key + 1) : keyRowKey(this.#area, range.end);
+    const rows: KeyRow[] = [];
+    while (rows.length < limit && start.compare(end) < 0) {
+      const wanted = Math.min(PAGE_ROWS, limit - rows.length);
+      const found = reader.range(start, end, wanted, range.reverse === true ? 'backward' : 'forward');
+      for (const [rowKey, value] of found) {
+        const key = keyOfKeyRow(rowKey);
+        const entry: LocalEntry = { ...decodeKeyRecord(value), key };
+        if (!isExpired(entry, now)) rows.push({ key, entry });
+      }
+      const last = found.at(-1);
+      if (found.length < wanted || last === undefined) break;
+      if (range.reverse === true) end = last[0];
+      else start = keyAfter(last[0]);
+    }
+    return rows;
+  }
+
+  expired(limit: number): Buffer[] {
+    const start = Buffer.of(this.#area.expiry);
+    return this.#stores.engine.reader.range(start, expiryRowKey(this.#area, Date.now(), Buffer.alloc(0)), limit).map(([rowKey]) => decodeExpiryRowKey(rowKey).key);
+  }
+
+  room(): Promise<void> | undefined {
+    const { engine, pending, durability } = this.#stores;
+    if (pending.bytes < LIMITS.pendingBytesHard && engine.journalBytes < LIMITS.journalBytesHard) return undefined;
+    return durability.drain().then(() => {
+      if (engine.journalBytes > LIMITS.journalBytesHard) throw new StoreError('FULL', 'the journal is full, and the shards do not take it: see what is wrong with their disks');
+    }, (error: unknown) => { throw asStoreError(error); });
+  }
+
+  async sync(): Promise<void> {
+    await this.#stores.durability.sync().catch((error: unknown) => { throw asStoreError(error); });
+  }
+
+  #find(reader: { get(key: Buffer): Buffer | undefined }, key: Buffer): LocalEntry | undefined {
+    const value = reader.get(keyRowKey(this.#area, key));
+    if (value === undefined) return undefined;
+    const record = decodeKeyRecord(value);
+    // The reader's Buffer is good until its next call.
+    return { ...record, key, inline: record.inline === undefined ? undefined : Buffer.from(record.inline) };
+  }
+
+  #readFailed(entry: LocalEntry, error: unknown): Error {
+    const now = this.#find(this.#stores.engine.reader, entry.key);
+    if (now?.version === entry.version) return asStoreError(error);
+    return new StoreError('CHANGED', `key ${showKey(entry.key)} was ${now === undefined ? 'deleted' : 'set'} while it was being read`, { cause: error });
+  }
+
+  #apply(tx: Transaction, effects: Effects, { key, before, after }: Slot): void {
+    const row = keyRowKey(this.#area, key);
+    if (before !== undefined && before.expiresMs !== 0 && before.expiresMs !== after?.expiresMs) tx.delete(expiryRowKey(this.#area, before.expiresMs, key));
+    if (after === undefined) {
+      if (before === undefined) return;
+      tx.delete(row);
+      effects.count--;
+      this.#forget(tx, effects, before.blocks);
+      return;
+    }
+    if (before === undefined) effects.count++;
+    if (after.expiresMs !== 0 && after.expiresMs !== before?.expiresMs) tx.put(expiryRowKey(this.#area, after.expiresMs, key), PRESENT);
+    if (after.value === undefined) {
+      // Only the time of its end is another.
+      assert(before !== undefined, 'what expires is there');
+      tx.put(row, encodeKeyRecord({ ...before, expiresMs: after.expiresMs }));
+      return;
+    }
+    if (before !== undefined) this.#forget(tx, effects, before.blocks);
+    const version = after.version;
+    const { value, expiresMs } = after;
+    if (Buffer.isBuffer(value) && value.length <= LIMITS.rowValueBytesMax) {
+      tx.put(row, encodeKeyRecord({ version, expiresMs, inline: value, blocks: [] }));
+      return;
+    }
+    const blocks = Buffer.isBuffer(value) ? [this.#ride(tx, effects, value)] : this.#use(effects, value as BlockValue);
+    for (const { block, bytes } of blocks) tx.put(keys.block(block), encodeBlockRow({ bytes, references: 1, liveBytes: bytes }));
+    tx.put(row, encodeKeyRecord({ version, expiresMs, inline: blocks.length === 0 ? Buffer.alloc(0) : undefined, blocks }));
+  }
+
+  #ride(tx: Transaction, effects: Effects, data: Buffer): ValueBlock {
+    const block = this.#stores.allocator.block();
+    tx.data(block, data);
+    effects.riding.push({ id: block, data });
+    return { block, bytes: data.length };
+  }
+
+  #use(effects: Effects, value: BlockValue): readonly ValueBlock[] {
+    assert(!value.used && !effects.used.includes(value), 'a prepared value is set once');
+    effects.used.push(value);
+    return value.blocks;
+  }
+
+  #forget(tx: Transaction, effects: Effects, blocks: readonly ValueBlock[]): void {
+    for (const { block } of blocks) {
+      tx.delete(keys.block(block));
+      if (!this.#stores.pending.isUnseen(block)) tx.put(keys.garbage(block), PRESENT);
+      effects.freed.push(block);
+    }
+  }
+}
