@@ -17,7 +17,7 @@ export interface MountMembers {
 }
 
 /** UserError (incomplete) when too many disks are missing for a mount to begin. A successor goes on with what there is. */
-export function mountMembers(pool: WorkerPool, parts: { start: DriverStart; logger: Logger; tell: (message: DriverToKeeper) => void }): MountMembers {
+export function mountMembers(pool: WorkerPool, parts: { start: DriverStart; logger: Logger; tell: (message: Extract<DriverToKeeper, { type: 'membership' }>) => void }): MountMembers {
   const { start, logger, tell } = parts;
   const members = new Members(pool, { logger, told: start.membership, tell: (membership) => tell({ type: 'membership', membership }) });
   if (start.membership !== undefined) return { members, forced: false, begin: () => Promise.resolve() };

@@ -33,9 +33,9 @@ export const ROOMS: readonly Room[] = [
   { name: 'fuse-native', job: 'the second edge, by the fuse-native package', imports: ['base', 'vfs'], packages: ['fuse-native'] },
   { name: 'kernel', job: 'the edge with Linux: mount, unmount, bytes in, bytes out', imports: ['base', 'os'], types: ['fuse'] },
   { name: 'control', job: 'the admin API over a local socket', imports: ['base'], types: ['ipc'], packages: ['hono', '@hono/node-server', 'zod'] },
-  { name: 'driver', job: 'the composition root of the driver process', imports: ['base', 'os', 'log', 'ipc', 'kv', 'blocks', 'metadata', 'fsck', 'dump', 'locks', 'vfs', 'fuse', 'fuse-native', 'kernel', 'control'], packages: ['zod'] },
+  { name: 'driver', job: 'the composition root of the driver process', imports: ['base', 'os', 'log', 'ipc', 'kv', 'blocks', 'metadata', 'fsck', 'dump', 'locks', 'keys', 'vfs', 'fuse', 'fuse-native', 'kernel', 'control'], packages: ['zod'] },
   { name: 'keeper', job: 'mount, fork, supervise, hand over, shut down', imports: ['base', 'os', 'ipc', 'disk', 'kernel', 'control'], packages: ['proper-lockfile', 'zod'] },
-  { name: 'store', job: 'the key-value store as a library: its API, and the process that opens it', imports: ['base', 'keys'] },
+  { name: 'store', job: 'the key-value store as a library: its API, and the process that opens it', imports: ['base', 'os', 'ipc', 'disk', 'keys', 'control', 'driver', 'keeper'] },
   { name: 'dashboard', job: 'a page that shows the volume', imports: ['base', 'control'], planned: true },
   { name: 'cli', job: 'the sdfs command, one file per subcommand', imports: ['base', 'os', 'ipc', 'disk', 'dump', 'kernel', 'control', 'keeper'], packages: ['commander', 'cli-table3', 'picocolors', 'pino-pretty', 'zod'] },
 ];

@@ -126,6 +126,9 @@ export class ModelKeySpace implements KeySpace {
   }
 
   /** Keys whose time is up and that are still counted, the earliest first. */
+  /** Records have no length here. */
+  readonly groupIsFull = false;
+
   expired(limit: number): Buffer[] {
     const now = this.#now();
     const due = [...this.#rows].filter(([, entry]) => entry.expiresMs !== 0 && entry.expiresMs <= now);

@@ -1,0 +1,162 @@
+// A volume as one process has it open: workers, recovered metadata, blocks, and what goes on in the background. Whoever
+// serves it, as a file system or as a key-value store, does so over this.
+import { KvBlockEngine } from '../blocks/kv-engine.ts';
+import type { Logger } from '../base/log.ts';
+import type { WorkerId } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { DriverStart, DriverToKeeper } from '../ipc/process-messages.ts';
+import { LocalKeySpace } from '../keys/local-key-space.ts';
+import { Versions } from '../keys/versions.ts';
+import { LogReplicas } from '../kv/log-replicas.ts';
+import type { Members } from '../kv/membership.ts';
+import { replicationPolicy } from '../kv/replication.ts';
+import { workerSocket } from '../kv/worker-client.ts';
+import { WorkerPool } from '../kv/worker-pool.ts';
+import { Allocator } from '../metadata/allocator.ts';
+import { KEY_AREAS } from '../metadata/key-rows.ts';
+import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
+import { Compactor } from '../vfs/compactor.ts';
+import { AccessTimes, Space } from '../vfs/context.ts';
+import type { VfsContext } from '../vfs/context.ts';
+import { Durability } from '../vfs/durability.ts';
+import { Orphans } from '../vfs/orphans.ts';
+import { PendingBlocks } from '../vfs/pending.ts';
+import { DriverBlockUpkeep } from './block-upkeep.ts';
+import type { DatabaseTrust } from './database-trust.ts';
+import { DumpSchedule } from './dump-schedule.ts';
+import { JournalShipping } from './journal-shipping.ts';
+import { loadDump } from './load-dump.ts';
+import { mountMembers } from './mount-members.ts';
+import { logSource, openMetadata } from './recovery.ts';
+import { placeState } from './state-place.ts';
+
+export interface CoreCallbacks {
+  readonly logger: Logger;
+  /** What a successor has to know. */
+  readonly tell: (message: Extract<DriverToKeeper, { type: 'membership' }>) => void;
+  /** This worker lives and does not answer. */
+  readonly onHung: (worker: WorkerId) => void;
+  /** A worker serves another opener of the volume. */
+  readonly onRefused: (worker: WorkerId, refusal: { cause: Error }) => void;
+  /** An assertion is broken, or the metadata cannot be written: this process must not acknowledge anything more. */
+  readonly onDefect: (error: Error) => void;
+}
+
+export class VolumeCore {
+  readonly pool: WorkerPool;
+  readonly members: Members;
+  readonly replicas: LogReplicas;
+  readonly blocks: KvBlockEngine;
+  readonly engine: LmdbEngine;
+  readonly context: VfsContext;
+  /** The volume's keys, and what is leased: apart from its files, in the same log and on the same shards. */
+  readonly keys: LocalKeySpace;
+  readonly leases: LocalKeySpace;
+  readonly upkeep: DriverBlockUpkeep;
+  readonly dumps: DumpSchedule;
+  readonly #trust: DatabaseTrust;
+  readonly #pending: PendingBlocks;
+  readonly #readOnly: boolean;
+  readonly #logger: Logger;
+
+  private constructor(parts: { start: DriverStart; logger: Logger; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; engine: LmdbEngine; trust: DatabaseTrust; pending: PendingBlocks; context: VfsContext; versions: Versions }) {
+    const { start, logger, pool, context } = parts;
+    this.pool = pool;
+    this.members = parts.members;
+    this.replicas = parts.replicas;
+    this.blocks = parts.blocks;
+    this.engine = parts.engine;
+    this.context = context;
+    this.keys = new LocalKeySpace(context, { versions: parts.versions });
+    this.leases = new LocalKeySpace(context, { versions: parts.versions, area: KEY_AREAS.leases });
+    this.upkeep = new DriverBlockUpkeep({ engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, pool, blocks: parts.blocks, copies: start.description.copies, logger });
+    this.dumps = new DumpSchedule({ context, description: start.description, pool, logger, intervalMs: start.readOnly ? 0 : start.dumpIntervalMs });
+    this.#trust = parts.trust;
+    this.#pending = parts.pending;
+    this.#readOnly = start.readOnly;
+    this.#logger = logger;
+  }
+
+  /** Reaches the workers and recovers the metadata; nothing goes on by itself until `startUpkeep`. UserError where trying again would not help. */
+  static async open(start: DriverStart, callbacks: CoreCallbacks): Promise<VolumeCore> {
+    const { logger } = callbacks;
+    const { description } = start;
+    const policy = replicationPolicy(description.copies);
+    const pool = await reachWorkers(start, callbacks);
+    const { members, forced, begin } = mountMembers(pool, { start, logger, tell: callbacks.tell });
+    const loaded = start.edge.kind === 'offline' && start.edge.load !== undefined ? await loadDump({ start, order: start.edge.load, pool, logger }) : [];
+    const { engine, trust, pendingData, best, ahead, damaged, ...opened } = await openMetadata({ start, place: placeState(start, pool, logger), pool, members, logger, onFailure: callbacks.onDefect });
+    const newBlockEpoch = opened.newBlockEpoch || forced;
+    await begin(best);
+    const onDegraded = members.beforeDegraded;
+    const replicas = new LogReplicas(pool, { policy, source: logSource(engine), logger, keepers: members, onDegraded });
+    const durable = await replicas.start({ ahead, damaged });
+    const blocks = new KvBlockEngine(pool, { policy, logger, onDegraded, isMember: (link) => members.isMember(link), isNeeded: (id) => engine.hasBlock(id) });
+    const pending = new PendingBlocks();
+    for (const { id, data, sequence } of [...pendingData, ...loaded]) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
+    const allocator = new Allocator(engine, { newBlockEpoch, leap: forced, inodesMayBeKnown: opened.newBlockEpoch && start.session !== undefined });
+    const accessTimes = new AccessTimes({ accessTime: start.readOnly ? 'noatime' : start.accessTime, directories: start.directoryAccessTime });
+    const space = new Space({ blocks, pending, engine });
+    const compactor = new Compactor({ engine, blocks, pending, allocator, space, logger });
+    const log = new JournalShipping(engine, replicas, durable);
+    const durability = new Durability({ engine, blocks, pending, log, logger, beforeSync: () => accessTimes.flush(engine), afterSync: () => compactor.run() });
+    const context: VfsContext = {
+      engine, allocator, blocks, pending, durability, accessTimes, compactor, logger,
+      space, readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Orphans(),
+    };
+    // A raised block epoch has to be safe before a block is named by it.
+    if (newBlockEpoch) await durability.sync();
+    const versions = new Versions(engine, { leap: newBlockEpoch });
+    return new VolumeCore({ start, logger, pool, members, replicas, blocks, engine, trust, pending, context, versions });
+  }
+
+  /** Small data that is not on the workers yet. */
+  get pendingBytes(): number {
+    return this.#pending.bytes;
+  }
+
+  /** From now on what is acknowledged reaches the disks by itself, copies are kept, and backups are made. */
+  startUpkeep(): void {
+    this.context.durability.start();
+    if (!this.#readOnly) this.upkeep.upkeep.start();
+    this.dumps.start();
+    this.members.start({ completeLogs: () => this.replicas.completeLogs(), hasCaughtUp: (link) => this.replicas.hasCaughtUp(link) && this.upkeep.isComplete(link) });
+  }
+
+  /** Everything power-proof on the workers, the database closed cleanly. What goes on in the background has been stopped. */
+  async close(): Promise<void> {
+    await this.context.durability.stop();
+    await this.engine.close();
+    await this.#trust.markClean();
+    this.members.close();
+    this.replicas.close();
+    this.pool.close();
+    this.#logger.info({ sequence: this.engine.lastSequence }, 'volume closed');
+  }
+}
+
+async function reachWorkers(start: DriverStart, { logger, onHung, onRefused }: CoreCallbacks): Promise<WorkerPool> {
+  const { description } = start;
+  const pool = new WorkerPool({
+    volume: description.volume,
+    epoch: start.epoch,
+    disks: description.disks.map(({ worker, disk, weight, state }) => ({
+      worker, disk, weight: state === 'draining' ? 0 : weight, connect: workerSocket(start.sockets[worker] as string), away: start.away.includes(worker),
+    })),
+    logger,
+  });
+  pool.listen({
+    hung: (link, cause) => {
+      logger.error({ worker: link.worker, err: cause }, 'a worker lives and does not answer');
+      onHung(link.worker);
+    },
+    refused: (link, cause) => {
+      logger.fatal({ worker: link.worker, err: cause }, 'a worker serves another driver');
+      onRefused(link.worker, { cause });
+    },
+  });
+  pool.start();
+  const missing = await pool.allReady(LIMITS.workerAbsenceMs);
+  for (const link of missing) logger.error({ worker: link.worker, state: link.state.kind }, 'a worker is not there; going on without it');
+  return pool;
+}
