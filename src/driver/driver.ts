@@ -1,5 +1,5 @@
 // The composition root of the driver process: puts the rooms together and takes them apart.
-import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
+import { EXIT, UserError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { DriverStart, DriverToKeeper, UpkeepQuestion } from '../ipc/process-messages.ts';
 import type { RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
@@ -14,12 +14,9 @@ import { openEdge } from './edge.ts';
 import type { DriverEdge } from './edge.ts';
 import { DriverDumps } from './dump-queries.ts';
 import { DriverFsck } from './fsck-queries.ts';
-import { fileInfo, status } from './queries.ts';
+import { fileInfo } from './queries.ts';
 import { waitsForOpenFileLock } from './open-file-locks.ts';
-import { VolumeCore } from './volume-core.ts';
-
-/** A step of the background work waits for a worker at most. */
-const UPKEEP_END_MS = LIMITS.workerTimeoutMs + 2_000;
+import { VolumeCore, within } from './volume-core.ts';
 
 export interface DriverCallbacks {
   readonly logger: Logger;
@@ -80,7 +77,7 @@ export class Driver {
     switch (name) {
       case 'ping': return null;
       case 'sync': return this.#core.context.durability.sync();
-      case 'status': return status({ pool: this.#core.pool, members: this.#core.members, blocks: this.#core.blocks, context: this.#core.context, locks: this.#locks, upkeep: this.#core.upkeep.report(), dumps: this.#core.dumps.status });
+      case 'status': return this.#core.status({ locks: this.#locks });
       case 'upkeep': return this.#core.upkeep.answer(argument as UpkeepQuestion);
       case 'rescue': return this.#rescue(argument as RescueQuestion);
       case 'info': return fileInfo({ pool: this.#core.pool, context: this.#core.context }, (argument as { inode: number }).inode);
@@ -128,13 +125,11 @@ export class Driver {
     this.#state = 'stopping';
     this.#fsck.stop();
     this.#dumps.stop();
-    const scheduleEnded = within('the end of a backup of the metadata', UPKEEP_END_MS, this.#core.dumps.stop());
+    const upkeepEnded = this.#core.stopUpkeep();
     this.#core.context.orphans.end();
     this.#edge.stop();
-    const upkeepEnded = within('the end of the background work on blocks', UPKEEP_END_MS, this.#core.upkeep.upkeep.stop());
     for (let waited = 0; this.#edge.waitingCount > 0 && waited < LIMITS.requestsEndMs; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
-    await scheduleEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'a backup of the metadata is left behind'));
-    await upkeepEnded.catch((error: unknown) => this.#callbacks.logger.warn({ err: error }, 'background work is left behind; the next driver begins it again'));
+    await upkeepEnded;
   }
 
   /** Everything power-proof on the workers, the database closed cleanly. */
@@ -144,12 +139,4 @@ export class Driver {
     this.#locks?.close();
     await this.#core.close();
   }
-}
-
-async function within(what: string, timeoutMs: number, work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new TimeoutError(what, timeoutMs)), timeoutMs);
-  });
-  await Promise.race([work, expired]).finally(() => clearTimeout(timer));
 }

@@ -3,8 +3,9 @@
 import { KvBlockEngine } from '../blocks/kv-engine.ts';
 import type { Logger } from '../base/log.ts';
 import type { WorkerId } from '../base/ids.ts';
+import { TimeoutError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { DriverStart, DriverToKeeper } from '../ipc/process-messages.ts';
+import type { DriverStart, DriverStatus, DriverToKeeper } from '../ipc/process-messages.ts';
 import { LocalKeySpace } from '../keys/local-key-space.ts';
 import { Versions } from '../keys/versions.ts';
 import { LogReplicas } from '../kv/log-replicas.ts';
@@ -12,6 +13,7 @@ import type { Members } from '../kv/membership.ts';
 import { replicationPolicy } from '../kv/replication.ts';
 import { workerSocket } from '../kv/worker-client.ts';
 import { WorkerPool } from '../kv/worker-pool.ts';
+import type { LockEngine } from '../locks/lock-engine.ts';
 import { Allocator } from '../metadata/allocator.ts';
 import { KEY_AREAS } from '../metadata/key-rows.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
@@ -27,6 +29,7 @@ import { DumpSchedule } from './dump-schedule.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { loadDump } from './load-dump.ts';
 import { mountMembers } from './mount-members.ts';
+import { status } from './queries.ts';
 import { logSource, openMetadata } from './recovery.ts';
 import { placeState } from './state-place.ts';
 
@@ -123,6 +126,30 @@ export class VolumeCore {
     this.members.start({ completeLogs: () => this.replicas.completeLogs(), hasCaughtUp: (link) => this.replicas.hasCaughtUp(link) && this.upkeep.isComplete(link) });
   }
 
+  /** For people. */
+  status(extra: { locks?: LockEngine | undefined } = {}): Promise<DriverStatus> {
+    return status({ pool: this.pool, members: this.members, blocks: this.blocks, context: this.context, locks: extra.locks, upkeep: this.upkeep.report(), dumps: this.dumps.status });
+  }
+
+  /** Nothing goes on by itself any more, as far as it can be waited for. */
+  async stopUpkeep(): Promise<void> {
+    const ends = { 'a backup of the metadata': this.dumps.stop(), 'the background work on blocks': this.upkeep.upkeep.stop() };
+    for (const [what, end] of Object.entries(ends)) {
+      await within(`the end of ${what}`, UPKEEP_END_MS, end).catch((error: unknown) => this.#logger.warn({ err: error }, `${what} is left behind; it is begun again`));
+    }
+  }
+
+  /** Makes room for a successor: what is acknowledged is on the disks as far as that can be, and in the journal for certain. */
+  async leave(): Promise<void> {
+    this.context.durability.halt();
+    await within('the sync before a handover', LIMITS.handOverSyncMs, this.context.durability.sync()).catch((error: unknown) => this.#logger.warn({ err: error }, 'handing over without a sync'));
+    await this.stopUpkeep();
+    await this.engine.abandon();
+    this.members.close();
+    this.replicas.close();
+    this.pool.close();
+  }
+
   /** Everything power-proof on the workers, the database closed cleanly. What goes on in the background has been stopped. */
   async close(): Promise<void> {
     await this.context.durability.stop();
@@ -133,6 +160,17 @@ export class VolumeCore {
     this.pool.close();
     this.#logger.info({ sequence: this.engine.lastSequence }, 'volume closed');
   }
+}
+
+/** A step of the background work waits for a worker at most. */
+const UPKEEP_END_MS = LIMITS.workerTimeoutMs + 2_000;
+
+export async function within(what: string, timeoutMs: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new TimeoutError(what, timeoutMs)), timeoutMs);
+  });
+  await Promise.race([work, expired]).finally(() => clearTimeout(timer));
 }
 
 async function reachWorkers(start: DriverStart, { logger, onHung, onRefused }: CoreCallbacks): Promise<WorkerPool> {

@@ -5,22 +5,33 @@
 // of which can be mounted; a successor that cannot use the new one is followed by one with the old one.
 import { randomBytes } from 'node:crypto';
 import { EXIT, UserError } from '../base/errors.ts';
-import type { Uuid } from '../base/ids.ts';
+import type { Uuid, WorkerId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { DiskAnswer, DiskRequest } from '../control/api.ts';
 import { initDisk } from '../disk/identity.ts';
 import type { DiskDescription, DriverStatus, VolumeDescription } from '../ipc/process-messages.ts';
-import type { Crew } from './crew.ts';
 import { nextWorker } from './description.ts';
 import { emptyDirectory, inspectNewDisk } from './init.ts';
 import { writeVolume } from './volume.ts';
 
+/** What runs over the disks: keeper/crew.ts, or the process of a key-value store. */
+export interface ChangedCrew {
+  /** What the next children are told, and the present workers note. */
+  description: VolumeDescription;
+  /** Resolves when it serves its disk. UserError when it cannot; then there is no such worker. */
+  addWorker(disk: DiskDescription): Promise<void>;
+  removeWorker(worker: WorkerId): Promise<void>;
+  /** Whoever places blocks begins anew, with the present description. */
+  handOver(): Promise<void>;
+  readonly link: { status(): Promise<DriverStatus> };
+}
+
 export class DiskChanges {
-  readonly #crew: Crew;
+  readonly #crew: ChangedCrew;
   readonly #volumeDirectory: string;
   readonly #log: Logger;
 
-  constructor(crew: Crew, options: { volumeDirectory: string; log: Logger }) {
+  constructor(crew: ChangedCrew, options: { volumeDirectory: string; log: Logger }) {
     this.#crew = crew;
     this.#volumeDirectory = options.volumeDirectory;
     this.#log = options.log;

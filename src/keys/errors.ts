@@ -19,6 +19,8 @@ export type StoreErrorCode =
   | 'TIMEOUT'
   /** The store was closed, or its process is gone: whether the last writes were carried out is not known. */
   | 'CLOSED'
+  /** No permission for its directories. */
+  | 'DENIED'
   /** There is no store here, or it is of a kind or version that this sdfs does not know. */
   | 'FOREIGN';
 

@@ -40,6 +40,8 @@ export class KeyChanges implements KeyTransaction {
   bytes = 0;
   /** Bytes of new values. */
   addedBytes = 0;
+  /** Prepared values that were set, and replaced by a later change of the same transaction. */
+  readonly superseded: BlockValue[] = [];
   readonly #find: (key: Buffer) => LocalEntry | undefined;
   readonly #nextVersion: () => number;
   readonly #slots: Slot[] = [];
@@ -93,6 +95,8 @@ export class KeyChanges implements KeyTransaction {
   }
 
   #change(slot: Slot, after: NewRow | undefined): void {
+    const earlier = slot.after?.value;
+    if (earlier !== undefined && !Buffer.isBuffer(earlier) && earlier !== after?.value) this.superseded.push(earlier as BlockValue);
     slot.changed = true;
     slot.after = after;
     this.bytes += CHANGE_BYTES + 3 * slot.key.length;

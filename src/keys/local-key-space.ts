@@ -88,6 +88,7 @@ export class LocalKeySpace implements KeySpace {
     if (changes.bytes > LIMITS.batchBytesMax) throw new StoreError('TOO_LARGE', `${changes.bytes} bytes in one change of many keys; ${LIMITS.batchBytesMax} are allowed`);
     if (changes.addedBytes > 0) this.#stores.space.admit(changes.addedBytes);
     for (const slot of changes.made) this.#apply(tx, effects, slot);
+    for (const superseded of changes.superseded) for (const { block } of this.#use(effects, superseded)) tx.put(keys.garbage(block), PRESENT);
     effects.bytes += changes.bytes;
     return value;
   }

@@ -87,6 +87,11 @@ export class Durability {
     return this.#reclaiming;
   }
 
+  /** Nothing is begun by itself any more. */
+  halt(): void {
+    clearInterval(this.#timer);
+  }
+
   /** Everything on the workers, power-proof; nothing runs afterwards. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);

@@ -91,7 +91,7 @@ export async function openHarness(options: { directory?: string; blocks?: Memory
   const epoch = options.epoch ?? 1;
   const replayed: Parameters<Parameters<typeof LmdbEngine.open>[1]>[0][] = [];
   const engine = await LmdbEngine.open({ directory, epoch: epoch as DriverEpoch, mountEpoch: 1 as DriverEpoch }, (datum) => replayed.push(datum));
-  for (const datum of replayed) if (engine.hasBlock(datum.id)) pending.add(datum.id, datum.data, datum.sequence, 0);
+  for (const datum of replayed) if (engine.hasBlock(datum.id)) pending.add(datum.id, datum.data, datum.sequence, 0, { replayed: true });
   let durable = 0 as Sequence;
   const log = {
     failure: undefined as Error | undefined,
