@@ -165,6 +165,18 @@ export const LIMITS = {
   lockRenewMinMs: 10,
   /** Callers that wait for locks of the key-value store. */
   leaseWaitersMax: 8192,
+  /** Calls of the store's users answered before sockets and timers get their turn. */
+  keyCallsPerTurnMax: 256,
+  /** Changes of the store's users that share one record of the log. */
+  commitsPerTurnMax: 1024,
+  /** A value that was replaced while it was read is read again, so often; then StoreError CHANGED. */
+  valueReadsMax: 64,
+  /** Values of one page of a range, beyond the first. */
+  pageBytesMax: 4 * MiB,
+  /** Longest time after which a key or lock goes by itself: ten thousand years, so that times stay exact. */
+  ttlMsMax: 10_000 * 366 * 24 * 60 * 60_000,
+  /** setTimeout takes no more; longer waits are renewed, or end there. */
+  timerMsMax: 2 ** 31 - 1,
 
   /** Blocks without a good copy that are remembered, for their names; further ones are counted. */
   unreadableBlocksMax: 10_000,

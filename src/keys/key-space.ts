@@ -48,7 +48,10 @@ export interface KeyRow {
 
 export interface KeySpace {
   get(key: Buffer): KeyEntry | undefined;
-  /** The value of an entry: at once where it is in memory. StoreError CHANGED when it was replaced or deleted meanwhile. */
+  /**
+   * The value of an entry: at once where it is in memory. Up to LIMITS.inlineBytesMax it may be the space's own: copy it
+   * before somebody changes it. StoreError CHANGED when it was replaced or deleted meanwhile.
+   */
   load(entry: KeyEntry): Buffer | Promise<Buffer>;
   /** Some bytes of it, [offset, offset + bytes), which lie in it. */
   read(entry: KeyEntry, offset: number, bytes: number): Buffer | Promise<Buffer>;

@@ -1,5 +1,8 @@
 // The hooks that the public Store is written over: once for the process that opened the store, once for one that reaches it by its socket.
 import type { KeyRange } from '../keys/key-space.ts';
+import type { LeaseGrant } from '../keys/leases.ts';
+
+export type { LeaseGrant };
 
 export interface FoundValue {
   readonly value: Buffer;
@@ -44,12 +47,6 @@ export interface RangePage {
   readonly more: boolean;
 }
 
-export interface LeaseGrant {
-  /** Grows with every grant of any name: what a resource compares, so that a late holder is refused. */
-  readonly token: number;
-  readonly expiresMs: number;
-}
-
 export interface StoreStatistics {
   readonly keys: number;
   readonly copies: number;
@@ -64,13 +61,17 @@ export interface StoreStatistics {
 
 export interface StoreBackend {
   get(key: Buffer): Promise<FoundValue | undefined>;
-  getMany(keys: readonly Buffer[]): Promise<(FoundValue | undefined)[]>;
+  getMany(keys: readonly Buffer[]): Promise<readonly (FoundValue | undefined)[]>;
   has(key: Buffer): Promise<boolean>;
   open(key: Buffer): Promise<OpenValue | undefined>;
   /** Values above LIMITS.inlineBytesMax may be staged, streams must be. */
-  stage(value: AsyncIterable<Uint8Array>): Promise<StagedValue>;
+  stage(value: Buffer | AsyncIterable<Uint8Array>): Promise<StagedValue>;
+  /** Of a value that was not committed, or of which that is not known. */
   discard(value: StagedValue): void;
-  /** All or nothing. ConflictError. `sync`: power-proof when it resolves. */
+  /**
+   * All or nothing. ConflictError. `sync`: power-proof when it resolves; where only that failed (UNAVAILABLE), all of it
+   * was done, and may be undone by a power cut.
+   */
   commit(changes: readonly Change[], options: { readonly sync: boolean }): Promise<ChangeResult[]>;
   page(range: KeyRange, options: { readonly limit: number; readonly values: boolean }): Promise<RangePage>;
   /** Undefined when it is held by somebody else for longer than `waitMs`. */

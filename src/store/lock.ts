@@ -35,6 +35,7 @@ export class Lock {
 
   /** Holds it for another `ttlMs`. StoreError BUSY when it was lost: what it guarded may be somebody else's by now. */
   async renew(ttlMs = this.#ttlMs): Promise<void> {
+    checkTtl(ttlMs);
     const grant = this.#state === 'held' ? await this.#backend.renew(this.#name, this.token, ttlMs) : undefined;
     if (grant === undefined) {
       if (this.#state === 'held') this.#state = 'lost';
@@ -50,7 +51,7 @@ export class Lock {
       this.renew().catch((error: unknown) => {
         if (!this.isHeld) lost.abort(error);
       });
-    }, Math.max(LIMITS.lockRenewMinMs, this.#ttlMs / 3));
+    }, Math.min(Math.max(LIMITS.lockRenewMinMs, this.#ttlMs / 3), LIMITS.timerMsMax));
     try {
       return await work(lost.signal);
     } finally {
@@ -69,4 +70,10 @@ export class Lock {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
   }
+}
+
+/** What lets a key or lock go by itself. StoreError INVALID. */
+export function checkTtl(ttlMs: number): number {
+  if (!(typeof ttlMs === 'number' && ttlMs > 0 && ttlMs <= LIMITS.ttlMsMax)) throw new StoreError('INVALID', `ttlMs ${ttlMs}: wants a number of ms above 0 and up to ${LIMITS.ttlMsMax}`);
+  return ttlMs;
 }

@@ -4,7 +4,7 @@ import { LIMITS } from '../base/limits.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { KeyRange } from '../keys/key-space.ts';
 import type { Change, ChangeResult, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
-import { Lock } from './lock.ts';
+import { Lock, checkTtl } from './lock.ts';
 
 /** Text is UTF-8. 0 to LIMITS.keyBytesMax bytes. */
 export type KeyLike = string | Uint8Array;
@@ -74,7 +74,7 @@ const PAGE_ROWS = 256;
 export class Store {
   readonly #backend: StoreBackend;
   readonly #syncs: boolean;
-  #state: 'open' | 'closing' | 'closed' = 'open';
+  #closing: Promise<void> | undefined;
 
   /** Made by openStore and connectStore. `sync`: the default of every write. */
   constructor(backend: StoreBackend, options: { sync: boolean }) {
@@ -115,7 +115,9 @@ export class Store {
     const name = keyOf(key);
     const expiresMs = expiryOf(options.ttlMs);
     const condition = conditionOf(options);
-    const given = await this.#valueOf(value);
+    // Not awaited where it is there: what was asked before close is carried out.
+    const staging = this.#valueOf(value);
+    const given = staging instanceof Promise ? await staging : staging;
     try {
       const [result] = await this.#commit([{ kind: 'set', key: name, value: given, expiresMs, ...condition }], options);
       return result!.version;
@@ -142,14 +144,17 @@ export class Store {
    * delete. ConflictError when one condition does not hold. StoreError TOO_LARGE beyond LIMITS.batchBytesMax.
    */
   async batch(operations: readonly BatchOperation[], options: WriteOptions = {}): Promise<number[]> {
+    if (!Array.isArray(operations)) throw new StoreError('INVALID', 'a batch is an array of operations');
     const staged: StagedValue[] = [];
     try {
       const changes: Change[] = [];
-      for (const operation of operations) {
+      for (const operation of operations as readonly BatchOperation[]) {
         const key = keyOf(operation.key);
         if (operation.type === 'delete') changes.push({ kind: 'delete', key, ...conditionOf(operation) });
         else {
-          const value = await this.#valueOf(operation.value);
+          if (operation.type !== 'set') throw new StoreError('INVALID', `an operation of a batch is a set or a delete, not ${JSON.stringify((operation as { type: unknown }).type)}`);
+          const staging = this.#valueOf(operation.value);
+          const value = staging instanceof Promise ? await staging : staging;
           if (!Buffer.isBuffer(value)) staged.push(value);
           changes.push({ kind: 'set', key, value, expiresMs: expiryOf(operation.ttlMs), ...conditionOf(operation) });
         }
@@ -165,7 +170,7 @@ export class Store {
   async *range(options: RangeOptions = {}): AsyncGenerator<RangeEntry, void, undefined> {
     let range = rangeOf(options);
     let left = options.limit ?? Infinity;
-    if (!(left >= 0)) throw new StoreError('INVALID', `limit ${options.limit}: wants a number from 0 on`);
+    if (left !== Infinity && !(Number.isSafeInteger(left) && left >= 0)) throw new StoreError('INVALID', `limit ${options.limit}: wants a whole number from 0 on`);
     while (left > 0) {
       const { rows, more } = await this.#open.page(range, { limit: Math.min(PAGE_ROWS, left), values: options.values !== false });
       for (const { key, value, version, expiresMs } of rows) yield { key, value: value ?? Buffer.alloc(0), version, expires: dateOf(expiresMs) };
@@ -179,8 +184,9 @@ export class Store {
   /** Waits for a lock that one holder has at a time. StoreError TIMEOUT when it is not had within `waitMs`. */
   async lock(name: KeyLike, options: LockOptions): Promise<Lock> {
     const waitMs = options.waitMs ?? LIMITS.lockWaitMs;
+    if (!(typeof waitMs === 'number' && waitMs >= 0)) throw new StoreError('INVALID', `waitMs ${waitMs}: wants a number of ms from 0 on`);
     const lock = await this.#acquire(keyOf(name), checkTtl(options.ttlMs), waitMs);
-    if (lock === undefined) throw new StoreError('TIMEOUT', `the lock ${JSON.stringify(String(name))} is held by somebody else, and was not released within ${waitMs} ms`);
+    if (lock === undefined) throw new StoreError('TIMEOUT', `the lock ${JSON.stringify(String(name))} is held by somebody else, and was not had within ${waitMs} ms`);
     return lock;
   }
 
@@ -200,10 +206,8 @@ export class Store {
 
   /** Ends it: what was acknowledged is on the disks then. A second call waits for the first. */
   async close(): Promise<void> {
-    if (this.#state !== 'open') return;
-    this.#state = 'closing';
-    await this.#backend.close();
-    this.#state = 'closed';
+    this.#closing ??= this.#backend.close();
+    return this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -211,7 +215,7 @@ export class Store {
   }
 
   get #open(): StoreBackend {
-    if (this.#state !== 'open') throw new StoreError('CLOSED', 'the store is closed');
+    if (this.#closing !== undefined) throw new StoreError('CLOSED', 'the store is closed');
     return this.#backend;
   }
 
@@ -225,15 +229,22 @@ export class Store {
     return grant === undefined ? undefined : new Lock(backend, name, { ...grant, ttlMs });
   }
 
-  async #valueOf(value: ValueLike): Promise<Buffer | StagedValue> {
+  #valueOf(value: ValueLike): Buffer | Promise<StagedValue> {
     if (typeof value === 'string' || value instanceof Uint8Array) {
       const bytes = typeof value === 'string' ? Buffer.from(value) : Buffer.from(value);
       if (bytes.length > LIMITS.valueBytesMax) throw new StoreError('TOO_LARGE', `a value of ${bytes.length} bytes; ${LIMITS.valueBytesMax} are allowed`);
       if (bytes.length <= LIMITS.inlineBytesMax) return bytes;
-      return this.#open.stage((async function* one() { yield bytes; })());
+      return this.#open.stage(bytes);
     }
     if (value === null || typeof value !== 'object' || !(Symbol.asyncIterator in value)) throw new StoreError('INVALID', `a value is text, bytes or a stream of bytes, not ${value === null ? 'null' : typeof value}`);
-    return this.#open.stage(value);
+    return this.#open.stage(bytesOnly(value));
+  }
+}
+
+async function* bytesOnly(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const piece of stream) {
+    if (!(piece instanceof Uint8Array)) throw new StoreError('INVALID', `a stream of ${piece === null ? 'null' : typeof piece} is no value: wants bytes`);
+    yield piece;
   }
 }
 
@@ -243,11 +254,6 @@ export function keyOf(key: KeyLike): Buffer {
   const bytes = typeof key === 'string' ? Buffer.from(key) : Buffer.from(key);
   if (bytes.length > LIMITS.keyBytesMax) throw new StoreError('TOO_LARGE', `a key of ${bytes.length} bytes; ${LIMITS.keyBytesMax} are allowed`);
   return bytes;
-}
-
-function checkTtl(ttlMs: number): number {
-  if (!(Number.isFinite(ttlMs) && ttlMs > 0)) throw new StoreError('INVALID', `ttlMs ${ttlMs}: wants a number of ms above 0`);
-  return ttlMs;
 }
 
 function expiryOf(ttlMs: number | undefined): number {

@@ -1,0 +1,228 @@
+// A store in the process that opened it: its calls on the key space, those of one turn of the event loop as one record of the log.
+import { LIMITS } from '../base/limits.ts';
+import { ConflictError, StoreError } from '../keys/errors.ts';
+import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
+import type { LeaseGrant, Leases } from '../keys/leases.ts';
+import type { Change, ChangeResult, Condition, FoundValue, OpenValue, RangePage, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
+import { CommitQueue } from './commit-queue.ts';
+
+export interface EmbeddedParts {
+  readonly keys: KeySpace;
+  readonly leases: Leases;
+  statistics(): Promise<StoreStatistics>;
+  /** Syncs, and ends what the store runs on. */
+  close(): Promise<void>;
+}
+
+/** A change whose value is where the key space wants it. */
+type ReadyChange =
+  | ({ readonly kind: 'set'; readonly key: Buffer; readonly value: Buffer | PreparedValue; readonly expiresMs: number } & Condition)
+  | Exclude<Change, { kind: 'set' }>;
+
+export class EmbeddedBackend implements StoreBackend {
+  readonly #parts: EmbeddedParts;
+  readonly #keys: KeySpace;
+  readonly #leases: Leases;
+  readonly #commits: CommitQueue;
+  #callsThisTurn = 0;
+  #nextTurn: Promise<void> | undefined;
+
+  constructor(parts: EmbeddedParts) {
+    this.#parts = parts;
+    this.#keys = parts.keys;
+    this.#leases = parts.leases;
+    this.#commits = new CommitQueue(parts.keys);
+  }
+
+  async get(key: Buffer): Promise<FoundValue | undefined> {
+    const turn = this.#breathe();
+    if (turn !== undefined) await turn;
+    const entry = this.#keys.get(key);
+    return entry === undefined ? undefined : this.#found(key, entry);
+  }
+
+  async getMany(keys: readonly Buffer[]): Promise<readonly (FoundValue | undefined)[]> {
+    const turn = this.#breathe();
+    if (turn !== undefined) await turn;
+    return together(keys.map((key) => {
+      const entry = this.#keys.get(key);
+      return entry === undefined ? undefined : this.#found(key, entry);
+    }));
+  }
+
+  async has(key: Buffer): Promise<boolean> {
+    const turn = this.#breathe();
+    if (turn !== undefined) await turn;
+    return this.#keys.get(key) !== undefined;
+  }
+
+  async open(key: Buffer): Promise<OpenValue | undefined> {
+    const entry = this.#keys.get(key);
+    if (entry === undefined) return undefined;
+    const { bytes, version, expiresMs } = entry;
+    return { bytes, version, expiresMs, read: async (offset, length) => own(await this.#keys.read(entry, offset, length)) };
+  }
+
+  async stage(value: Buffer | AsyncIterable<Uint8Array>): Promise<StagedValue> {
+    const room = this.#keys.room();
+    if (room !== undefined) await room;
+    return this.#keys.prepare(value);
+  }
+
+  discard(value: StagedValue): void {
+    const prepared = value as PreparedValue;
+    if (!prepared.used) this.#keys.discard(prepared);
+  }
+
+  async commit(changes: readonly Change[], { sync }: { readonly sync: boolean }): Promise<ChangeResult[]> {
+    const prepared: PreparedValue[] = [];
+    try {
+      const ready = changes.some(isLarge) ? await this.#prepare(changes, prepared) : (changes as readonly ReadyChange[]);
+      return await this.#commits.add((transaction) => ready.map((change) => apply(transaction, change)), { bytes: bytesOf(ready), sync });
+    } catch (error) {
+      for (const value of prepared) this.discard(value);
+      throw error;
+    }
+  }
+
+  async page(range: KeyRange, { limit, values }: { readonly limit: number; readonly values: boolean }): Promise<RangePage> {
+    const turn = this.#breathe();
+    if (turn !== undefined) await turn;
+    for (let from = range; ;) {
+      const rows = this.#keys.page(from, limit);
+      const taken = values ? rows.slice(0, countUpTo(rows, LIMITS.pageBytesMax)) : rows;
+      const more = rows.length === limit || taken.length < rows.length;
+      if (!values) return { rows: taken.map(({ key, entry: { version, expiresMs } }) => ({ key, value: undefined, version, expiresMs })), more };
+      const found = await together(taken.map(({ key, entry }) => this.#found(key, entry)));
+      const left: { key: Buffer; value: Buffer; version: number; expiresMs: number }[] = [];
+      found.forEach((row, index) => {
+        if (row !== undefined) left.push({ key: taken[index]!.key, value: row.value, version: row.version, expiresMs: row.expiresMs });
+      });
+      if (left.length > 0 || !more) return { rows: left, more };
+      // All of them were deleted while they were read.
+      const last = taken.at(-1)!.key;
+      from = range.reverse === true ? { ...from, end: last } : { ...from, start: Buffer.concat([last, Buffer.alloc(1)]) };
+    }
+  }
+
+  acquire(name: Buffer, options: { readonly ttlMs: number; readonly waitMs: number }): Promise<LeaseGrant | undefined> {
+    return this.#leases.acquire(name, options);
+  }
+
+  renew(name: Buffer, token: number, ttlMs: number): Promise<LeaseGrant | undefined> {
+    return this.#leases.renew(name, token, ttlMs);
+  }
+
+  async release(name: Buffer, token: number): Promise<boolean> {
+    return this.#leases.release(name, token);
+  }
+
+  statistics(): Promise<StoreStatistics> {
+    return this.#parts.statistics();
+  }
+
+  async sync(): Promise<void> {
+    await this.#commits.settled();
+    await this.#keys.sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#commits.settled();
+    this.#leases.close();
+    await this.#parts.close();
+  }
+
+  /** The value of an entry, or, where that is being replaced, of those that come after it. */
+  #found(key: Buffer, entry: KeyEntry): FoundValue | Promise<FoundValue | undefined> {
+    const { version, expiresMs } = entry;
+    const value = this.#keys.load(entry);
+    if (Buffer.isBuffer(value)) return { value: own(value), version, expiresMs };
+    return value.then((loaded) => ({ value: own(loaded), version, expiresMs }), (error: unknown) => this.#findAgain(key, error));
+  }
+
+  async #findAgain(key: Buffer, first: unknown): Promise<FoundValue | undefined> {
+    let error = first;
+    for (let attempt = 1; attempt < LIMITS.valueReadsMax && isChanged(error); attempt++) {
+      const entry = this.#keys.get(key);
+      if (entry === undefined) return undefined;
+      try {
+        return { value: own(await this.#keys.load(entry)), version: entry.version, expiresMs: entry.expiresMs };
+      } catch (again) {
+        error = again;
+      }
+    }
+    throw error;
+  }
+
+  async #prepare(changes: readonly Change[], prepared: PreparedValue[]): Promise<ReadyChange[]> {
+    const ready: ReadyChange[] = [];
+    for (const change of changes) {
+      if (!isLarge(change)) ready.push(change as ReadyChange);
+      else {
+        const value = await this.#keys.prepare(change.value);
+        prepared.push(value);
+        ready.push({ ...change, value });
+      }
+    }
+    return ready;
+  }
+
+  /**
+   * What is in memory is answered at once, so that a program that awaits one call after the other would never let go of the
+   * event loop: after so many calls it is made to.
+   */
+  #breathe(): Promise<void> | undefined {
+    if (this.#callsThisTurn++ < LIMITS.keyCallsPerTurnMax) return undefined;
+    return (this.#nextTurn ??= new Promise((resolve) => {
+      setImmediate(() => {
+        this.#callsThisTurn = 0;
+        this.#nextTurn = undefined;
+        resolve();
+      });
+    }));
+  }
+}
+
+function apply(transaction: KeyTransaction, change: ReadyChange): ChangeResult {
+  const { key } = change;
+  if (change.kind === 'expire') return { version: 0, found: transaction.expire(key, change.expiresMs) };
+  const { ifVersion, ifAbsent } = change;
+  if (ifVersion !== undefined || ifAbsent === true) {
+    const version = transaction.get(key)?.version;
+    if (ifAbsent === true && version !== undefined) throw new ConflictError(key, { wanted: 'no key', version });
+    if (ifVersion !== undefined && version !== ifVersion) throw new ConflictError(key, { wanted: `version ${ifVersion}`, version });
+  }
+  if (change.kind === 'delete') return { version: 0, found: transaction.delete(key) };
+  return { version: transaction.set(key, change.value, { expiresMs: change.expiresMs }), found: false };
+}
+
+function isLarge(change: Change): change is Extract<Change, { kind: 'set' }> & { readonly value: Buffer } {
+  return change.kind === 'set' && Buffer.isBuffer(change.value) && change.value.length > LIMITS.inlineBytesMax;
+}
+
+function bytesOf(changes: readonly ReadyChange[]): number {
+  let bytes = 0;
+  for (const change of changes) bytes += change.key.length + (change.kind === 'set' && Buffer.isBuffer(change.value) ? change.value.length : 0);
+  return bytes;
+}
+
+function isChanged(error: unknown): boolean {
+  return error instanceof StoreError && error.code === 'CHANGED';
+}
+
+/** Small values may be the key space's own, and callers may change what they get. */
+function own(value: Buffer): Buffer {
+  return value.length <= LIMITS.inlineBytesMax ? Buffer.from(value) : value;
+}
+
+/** How many rows have values of up to so many bytes together; at least one. */
+function countUpTo(rows: readonly KeyRow[], bytesMax: number): number {
+  let bytes = 0;
+  const over = rows.findIndex(({ entry }, index) => (bytes += entry.bytes) > bytesMax && index > 0);
+  return over < 0 ? rows.length : over;
+}
+
+/** Without a promise for each where all are there already, as small values are. */
+function together<T>(values: readonly (T | Promise<T>)[]): readonly T[] | Promise<T[]> {
+  return values.some((value) => value instanceof Promise) ? Promise.all(values) : (values as readonly T[]);
+}
