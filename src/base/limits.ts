@@ -127,6 +127,8 @@ export const LIMITS = {
   putBatchBlocksMax: 1024,
   /** Ids in one request to delete, find or list blocks. */
   blockIdsMax: 8192,
+  /** No record waits longer for R disks, whatever the workers do. */
+  logWaitMs: 90_000,
   /** Requests to append to the log that one worker has in flight: one is being sent while one is being synced. */
   logAppendsMax: 2,
   /** A read that takes longer than some times the usual, between these, is asked of another disk too. */
@@ -139,6 +141,11 @@ export const LIMITS = {
   /** Background copying and scrubbing: bytes a second at most, and blocks copied at once. */
   backgroundBytesPerSecond: 128 * MiB,
   backgroundCopiesMax: 8,
+  /** Background work leaves a disk that is away for this long to a later pass; after a failure nothing is tried for a while. */
+  backgroundPatienceMs: 1_000,
+  backgroundPauseMs: 10_000,
+  /** A step of it that waits for a worker is waited for when the driver ends: longer than workerTimeoutMs. */
+  upkeepEndMs: 12_000,
   /** Background work makes no copies on a disk that has less than this part of it free for ordinary writes. */
   backgroundReserveFraction: 0.01,
   /** A disk that was away for this long is taken for lost: others get what it had. */
@@ -178,6 +185,8 @@ export const LIMITS = {
   /** setTimeout takes no more; longer waits are renewed, or end there. */
   timerMsMax: 2 ** 31 - 1,
 
+  /** A dump that nobody reads any more is closed: its view keeps the database from using free pages. */
+  dumpIdleMs: 60_000,
   /** Blocks without a good copy that are remembered, for their names; further ones are counted. */
   unreadableBlocksMax: 10_000,
   /** Disk statistics are asked for again when they are older. */
@@ -212,16 +221,40 @@ export const LIMITS = {
   unmountDriversMax: 3,
   /** How long a clean shutdown lets the last users of a busy, detached mount finish before they are cut off. */
   detachGraceMs: 5_000,
+  /** What has waited for so long is named by `sdfs status`. */
+  stuckMs: 2_000,
+  /** Questions of the keeper to the driver that are open; further ones are refused. */
+  driverQuestionsMax: 64,
   /** One question to the driver or over the control socket; a sync or an unmount may have much to write. */
   controlCallMs: 5_000,
   controlSyncMs: 120_000,
+  /** Answers under way when the control socket is closed get so long. */
+  controlEndMs: 500,
+  /** How long "sdfs umount" looks for programs that use the mount: one in a page fault may hold its memory map for long. */
+  holderSearchMs: 5_000,
+  /** How long a forced unmount waits for the processes that it killed: gone when the kernel has closed what they had open. */
+  forcedEndMs: 10_000,
+  /** The program that detaches a mount in place of the process that serves it. */
+  detachMs: 5_000,
+  /** The volume's lock for other machines is renewed so often, and its holder taken for dead without that. */
+  lockRenewMs: 5_000,
+  lockStaleMs: 30_000,
   /** Body of a control request or answer. */
   controlBodyBytesMax: 16 * MiB,
+  /** A worker without orders ends; one whose keeper is gone lets its driver finish for so long. */
+  workerOrdersMs: 30_000,
+  workerOrphanMs: 5_000,
+  /** A reader of a worker's checkpoint comes back for more rows within this time, or has given up: until then it stands still. */
+  checkpointHoldMs: 5_000,
+  /** A worker whose checkpoint is being read by another process, to see whether it is whole, looks so often whether that gets on. */
+  checkpointLookMs: 1_000,
   /** A worker looks whether its directory is still the one that it opened. */
   diskLookMs: 5_000,
   /** So many reads that fail within this time are a reason to probe the disk; so many writes, to give it up although a probe goes well. */
   diskFailuresMax: 3,
   diskFailuresMs: 60_000,
+  /** A worker that ends so soon after its disk failed ends because of that: nothing waits for its quick restart. */
+  diskFailedEndMs: 10_000,
   /** Pause before a disk that failed is tried again: doubles from min to max, without end. */
   diskRetryMinMs: 1_000,
   diskRetryMaxMs: 15_000,
@@ -271,6 +304,9 @@ export function assertLimits(): void {
   assert(LIMITS.blockIdsMax * 8 <= LIMITS.frameHeadBytesMax, 'a frame head carries the ids of one request');
   assert(LIMITS.workerDegradeMs > 2 * LIMITS.restartDelayMaxMs && LIMITS.workerDegradeMs < LIMITS.workerAbsenceMs, 'a worker that is restarted is waited for');
   assert(LIMITS.stallTicksPing < LIMITS.stallTicksMax && LIMITS.stallTickMs * LIMITS.stallTicksMax < LIMITS.stallDegradeMs, 'a stalled worker is found before it is given up');
+  assert(LIMITS.logWaitMs >= LIMITS.workerAbsenceMs + LIMITS.workerSyncTimeoutMs, 'a log on a slow disk is waited for as long as the disk');
+  assert(LIMITS.upkeepEndMs > LIMITS.workerTimeoutMs, 'a step of the background work ends before it is given up');
+  assert(LIMITS.lockStaleMs > 2 * LIMITS.lockRenewMs, 'a lock that is renewed is not stale');
   assert(LIMITS.workerSwitchMs < LIMITS.workerAbsenceMs, 'another disk is tried before a request fails');
   assert(LIMITS.chunkExtentsHard * 24 * 16 < LIMITS.logRecordBytesMax, 'crowded extent rows fit in a log record');
   assert((LIMITS.locksMax + 2 * LIMITS.lockWaitersMax) * LOCK_BYTES < LIMITS.logRecordBytesMax, 'the end of all locks, and the grants that follow from it, fit in a log record');

@@ -1,5 +1,6 @@
 // Which processes keep a mount busy, read from /proc by readlink alone: nothing here touches the mount.
 import { readFile, readdir, readlink } from 'node:fs/promises';
+import { LIMITS } from '../base/limits.ts';
 
 export interface Holder {
   readonly pid: number;
@@ -10,8 +11,6 @@ export interface Holder {
 }
 
 const LINKS = [['cwd', 'working directory'], ['root', 'root directory'], ['exe', 'program']] as const;
-/** A process in the middle of a page fault can hold its memory map for long. */
-const SEARCH_MS = 5_000;
 
 /** One entry per process, found within a bound: with very many processes some may be missing. */
 export async function findHolders(mountpoint: string): Promise<Holder[]> {
@@ -25,7 +24,7 @@ export async function findHolders(mountpoint: string): Promise<Holder[]> {
   })();
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([search, new Promise((resolve) => {
-    timer = setTimeout(resolve, SEARCH_MS);
+    timer = setTimeout(resolve, LIMITS.holderSearchMs);
   })]);
   clearTimeout(timer);
   return holders;

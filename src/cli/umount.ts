@@ -22,9 +22,6 @@ interface UmountOptions {
   readonly force?: boolean;
 }
 
-/** A killed process is gone when the kernel has closed what it had open. */
-const KILL_MS = 10_000;
-
 export function registerUmount(program: Command): void {
   program
     .command('umount')
@@ -118,7 +115,7 @@ async function endProcesses(mount: RegisteredMount): Promise<void> {
   if (mount.connection !== null) abortConnection(mount.connection);
   // The keeper first: a live one would start the others again.
   for (const identity of [...processes, ...childrenNow(mount)]) killProcess(identity);
-  if (!(await waitForEnd(processes, KILL_MS))) warn(`processes ${processes.filter(isAlive).map(({ pid }) => pid).join(', ')} were killed and have not ended yet: they wait for a disk`);
+  if (!(await waitForEnd(processes, LIMITS.forcedEndMs))) warn(`processes ${processes.filter(isAlive).map(({ pid }) => pid).join(', ')} were killed and have not ended yet: they wait for a disk`);
 }
 
 /** A hung keeper may have registered others since. */

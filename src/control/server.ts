@@ -6,6 +6,7 @@ import { Hono } from 'hono';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { UNMOUNT_MODES } from './api.ts';
 import type { ControlHandler, ErrorBody, RescueQuestion, UnmountMode, UpkeepQuestion } from './api.ts';
@@ -126,7 +127,7 @@ export class ControlServer {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), 500);
+    const timer = setTimeout(() => this.#server.closeAllConnections(), LIMITS.controlEndMs);
     await closed;
     clearTimeout(timer);
     rmSync(this.#socket, { force: true });

@@ -1,6 +1,7 @@
 // Moves what the driver has released from the log into the checkpoint: in the background, in batches, never while the
 // checkpoint is being read.
 import type { DriverEpoch, Sequence } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { LogFile } from '../log/log-file.ts';
 import { decodeOperations } from '../log/record.ts';
@@ -16,8 +17,6 @@ const BATCH_BYTES = 2 * 1024 * 1024;
 const SLICE_BYTES = 256 * 1024;
 /** Between batches. */
 const PAUSE_MS = 5;
-/** A reader of the checkpoint comes back for more rows within this time, or has given up. */
-const HOLD_MS = 5_000;
 /** After a batch that failed. */
 const RETRY_MS = 5_000;
 
@@ -62,7 +61,7 @@ export class CheckpointFeeder {
 
   /** Lets the batch that is being applied finish, and begins none for a while. */
   async hold(): Promise<void> {
-    this.#heldUntilMs = performance.now() + HOLD_MS;
+    this.#heldUntilMs = performance.now() + LIMITS.checkpointHoldMs;
     await this.#running;
   }
 
@@ -112,7 +111,7 @@ export class CheckpointFeeder {
     } finally {
       this.#running = undefined;
     }
-    if (performance.now() < this.#heldUntilMs && this.#checkpoint.applied.sequence < this.#allowed) this.#start(HOLD_MS);
+    if (performance.now() < this.#heldUntilMs && this.#checkpoint.applied.sequence < this.#allowed) this.#start(LIMITS.checkpointHoldMs);
   }
 
   #mayGoOn(): boolean {

@@ -1,9 +1,8 @@
 // Takes the driver's own mount out of the tree, by another process: this one may be serving it.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
-
-const UMOUNT_TIMEOUT_MS = 5_000;
 
 /** Never rejects: a mount that stays ends with the process that serves it. */
 export async function detachMount(mountpoint: string, logger: Logger): Promise<void> {
@@ -16,5 +15,5 @@ export async function detachMount(mountpoint: string, logger: Logger): Promise<v
 }
 
 async function run(program: string, args: readonly string[]): Promise<void> {
-  await promisify(execFile)(program, args, { timeout: UMOUNT_TIMEOUT_MS, cwd: '/' });
+  await promisify(execFile)(program, args, { timeout: LIMITS.detachMs, cwd: '/' });
 }

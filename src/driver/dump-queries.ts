@@ -1,13 +1,12 @@
 // Hands a dump of the metadata out in portions, at the pace of who asks; what it is of is one moment.
 import { EXIT, UserError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { writeDump } from '../dump/dump-writer.ts';
 import type { RescueAnswer } from '../ipc/rescue-messages.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
 import type { MetadataView } from '../metadata/engine.ts';
 import type { VfsContext } from '../vfs/context.ts';
 
-/** The view is closed when nobody asked for so long: it keeps the database from using its free pages. */
-const IDLE_MS = 60_000;
 const PORTION_CHARACTERS = 256 * 1024;
 
 interface Open {
@@ -69,7 +68,7 @@ export class DriverDumps {
   }
 
   #expire(): NodeJS.Timeout {
-    return setTimeout(() => this.#end(), IDLE_MS).unref();
+    return setTimeout(() => this.#end(), LIMITS.dumpIdleMs).unref();
   }
 
   #end(): void {

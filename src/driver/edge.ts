@@ -12,6 +12,7 @@ import type { FileSystem } from '../vfs/filesystem.ts';
 import type { Orphans } from '../vfs/orphans.ts';
 import type { DriverCallbacks } from './driver.ts';
 import { mountNative } from './native-edge.ts';
+import type { RequestsInWork } from './stuck.ts';
 
 export interface Served {
   readonly fs: FileSystem;
@@ -20,9 +21,7 @@ export interface Served {
   readonly locks: LockEngine | undefined;
 }
 
-export interface DriverEdge {
-  /** Requests that are being worked on. */
-  readonly waitingCount: number;
+export interface DriverEdge extends RequestsInWork {
   /** No more requests are taken. */
   stop(): void;
 }
@@ -76,6 +75,9 @@ function serveDevice({ fs, orphans, locks }: Served, start: DriverStart, { fd }:
   return {
     get waitingCount() {
       return session.waitingCount;
+    },
+    get oldest() {
+      return session.oldest;
     },
     stop() {
       clearTimeout(orphanTimer);

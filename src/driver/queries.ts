@@ -10,8 +10,10 @@ import type { WorkerPool } from '../kv/worker-pool.ts';
 import { mappings } from '../metadata/extents.ts';
 import { getInode, isRegular } from '../vfs/context.ts';
 import type { VfsContext } from '../vfs/context.ts';
+import { findStuck } from './stuck.ts';
+import type { RequestsInWork } from './stuck.ts';
 
-export async function status(parts: { pool: WorkerPool; members: Members; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; upkeep: DriverUpkeep; dumps: DriverDumpStatus }): Promise<DriverStatus> {
+export async function status(parts: { pool: WorkerPool; members: Members; blocks: KvBlockEngine; context: VfsContext; locks: LockEngine | undefined; requests: RequestsInWork | undefined; upkeep: DriverUpkeep; dumps: DriverDumpStatus }): Promise<DriverStatus> {
   const { blocks, context, members, upkeep } = parts;
   await blocks.refreshStatistics(LIMITS.statisticsIntervalMs);
   const { totalBytes, availableBytes, details } = blocks.statistics();
@@ -23,6 +25,7 @@ export async function status(parts: { pool: WorkerPool; members: Members; blocks
     upkeep,
     dumps: parts.dumps,
     locks: parts.locks?.counts,
+    stuck: findStuck({ links: parts.pool.links, requests: parts.requests, sync: context.durability.syncState }),
     disks: details.disks.map(({ worker, disk, state, statistics }) => ({ worker, connected: state === 'ready', member: members.record.members.includes(disk), holdsLog: members.record.log?.includes(disk) ?? true, statistics })),
     membership: { epoch: members.record.epoch, problem: members.problem },
   };

@@ -32,6 +32,7 @@ import { mountMembers } from './mount-members.ts';
 import { status } from './queries.ts';
 import { logSource, openMetadata } from './recovery.ts';
 import { placeState } from './state-place.ts';
+import type { RequestsInWork } from './stuck.ts';
 
 export interface CoreCallbacks {
   readonly logger: Logger;
@@ -127,15 +128,15 @@ export class VolumeCore {
   }
 
   /** For people. */
-  status(extra: { locks?: LockEngine | undefined } = {}): Promise<DriverStatus> {
-    return status({ pool: this.pool, members: this.members, blocks: this.blocks, context: this.context, locks: extra.locks, upkeep: this.upkeep.report(), dumps: this.dumps.status });
+  status(extra: { locks?: LockEngine | undefined; requests?: RequestsInWork } = {}): Promise<DriverStatus> {
+    return status({ pool: this.pool, members: this.members, blocks: this.blocks, context: this.context, locks: extra.locks, requests: extra.requests, upkeep: this.upkeep.report(), dumps: this.dumps.status });
   }
 
   /** Nothing goes on by itself any more, as far as it can be waited for. */
   async stopUpkeep(): Promise<void> {
     const ends = { 'a backup of the metadata': this.dumps.stop(), 'the background work on blocks': this.upkeep.upkeep.stop() };
     for (const [what, end] of Object.entries(ends)) {
-      await within(`the end of ${what}`, UPKEEP_END_MS, end).catch((error: unknown) => this.#logger.warn({ err: error }, `${what} is left behind; it is begun again`));
+      await within(`the end of ${what}`, LIMITS.upkeepEndMs, end).catch((error: unknown) => this.#logger.warn({ err: error }, `${what} is left behind; it is begun again`));
     }
   }
 
@@ -161,9 +162,6 @@ export class VolumeCore {
     this.#logger.info({ sequence: this.engine.lastSequence }, 'volume closed');
   }
 }
-
-/** A step of the background work waits for a worker at most. */
-const UPKEEP_END_MS = LIMITS.workerTimeoutMs + 2_000;
 
 export async function within(what: string, timeoutMs: number, work: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;

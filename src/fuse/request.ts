@@ -19,6 +19,8 @@ export class FuseRequest {
   /** Exactly as received, bit 31 (sent again) included. */
   uniqueHi = 0;
   inode = 0 as InodeNumber;
+  /** Of one that could not be answered at once: when that began, on performance.now(). */
+  waitsSinceMs = 0;
   #caller: RequestCaller | undefined;
   #directory: DirectoryReply | undefined;
 

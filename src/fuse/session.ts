@@ -92,6 +92,15 @@ export class FuseSession {
     return this.#waiting.size - this.#patientCount;
   }
 
+  /** The request that has been worked on for the longest. Those that wait for other programs are none. */
+  get oldest(): { readonly operation: string; readonly inode: number; readonly waitedMs: number } | undefined {
+    for (const { opcode, inode, waitsSinceMs } of this.#waiting.values()) {
+      const operation = OPERATIONS[opcode];
+      if (operation?.waitsForPrograms !== true) return { operation: operation?.name ?? `opcode ${opcode}`, inode, waitedMs: performance.now() - waitsSinceMs };
+    }
+    return undefined;
+  }
+
   /**
    * Serves one request. 'done': the reply, if one is due, has been sent, and the bytes may be reused at once. A
    * promise: they may be reused when it settles; it never rejects.
@@ -136,6 +145,7 @@ export class FuseSession {
 
   #wait(request: FuseRequest, operation: Operation, result: Promise<unknown>): Promise<void> {
     const key = requestKey(request.uniqueLo, request.uniqueHi);
+    request.waitsSinceMs = performance.now();
     this.#waiting.set(key, request);
     return result.then(
       (value) => {

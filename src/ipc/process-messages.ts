@@ -159,6 +159,8 @@ export interface DriverStatus {
   /** A driver of another version than the keeper may not say it. */
   readonly upkeep?: DriverUpkeep | undefined;
   readonly dumps?: DriverDumpStatus | undefined;
+  /** What does not get on, a sentence each; a driver of another version may not say it. `worker`: it is about that one. */
+  readonly stuck?: readonly { readonly worker?: WorkerId | undefined; readonly what: string }[] | undefined;
   /** By worker id. */
   readonly disks: readonly DriverDiskStatus[];
   readonly membership: {

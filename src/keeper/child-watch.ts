@@ -68,7 +68,7 @@ export class ChildWatch {
 }
 
 /** R running, S sleeping, D waiting for a disk, T stopped, t held by a debugger, … proc(5), /proc/pid/stat. */
-function processState(pid: number): string | undefined {
+export function processState(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     return stat.charAt(stat.lastIndexOf(')') + 2);

@@ -13,9 +13,6 @@ interface Pending {
 
 type Reply = Extract<DriverToKeeper, { type: 'reply' }>;
 
-/** More questions than this at once are refused. */
-const PENDING_MAX = 64;
-
 export class DriverLink {
   readonly #send: (message: KeeperToDriver) => boolean;
   readonly #pending = new Map<number, Pending>();
@@ -72,7 +69,7 @@ export class DriverLink {
 
   #ask(query: string, timeoutMs: number, argument?: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.#pending.size >= PENDING_MAX) return reject(new Error(`the driver has ${PENDING_MAX} questions open; try again`));
+      if (this.#pending.size >= LIMITS.driverQuestionsMax) return reject(new Error(`the driver has ${LIMITS.driverQuestionsMax} questions open; try again`));
       const id = this.#nextId++;
       const timer = setTimeout(() => {
         this.#pending.delete(id);

@@ -2,6 +2,7 @@
 import type { DiskReport, DriverStatus, Health, MountState, ProcessReport, ProcessStateName, StatusReport } from '../control/api.ts';
 import type { WorkerId } from '../base/ids.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
+import { processState } from './child-watch.ts';
 import type { ShownState } from './supervisor.ts';
 
 /** One supervised child, as the report needs it. */
@@ -100,14 +101,16 @@ function sharedDevices(driverStatus: DriverStatus | undefined): number[][] {
 
 function findProblems(input: StatusInput): string[] {
   const problems: string[] = [];
+  const stuck = input.driverStatus?.stuck ?? [];
   if (input.driver.shown.kind !== 'ready') problems.push(`the driver is ${input.driver.shown.kind}${because(input.driver.shown)}: programs wait`);
-  else if (input.driverStatus === undefined) problems.push('the driver does not answer: programs may wait');
+  else if (input.driverStatus === undefined) problems.push(`the driver does not answer${whyNot(input.driver.pid)}: programs may wait`);
   for (const { worker: id, directory } of input.description.disks) {
     const worker = input.workers.get(id);
     if (worker === undefined) continue;
     if (worker.shown.kind !== 'ready') problems.push(`worker ${id} is ${worker.shown.kind}${because(worker.shown)}: its disk ${directory} is not in use`);
-    else if (input.driverStatus?.disks.find((disk) => disk.worker === id)?.connected === false) problems.push(`worker ${id} is not connected to the driver`);
+    else if (input.driverStatus?.disks.find((disk) => disk.worker === id)?.connected === false) problems.push(`${stuck.find((entry) => entry.worker === id)?.what ?? `worker ${id} is not connected to the driver`}${whyNot(worker.pid)}`);
   }
+  for (const { worker, what } of stuck) if (worker === undefined) problems.push(what);
   for (const disk of input.driverStatus?.disks ?? []) {
     if (disk.connected && !disk.member) problems.push(`disk ${disk.worker} missed changes: it does not count as up to date until it has caught up`);
   }
@@ -119,6 +122,16 @@ function findProblems(input: StatusInput): string[] {
   const dumps = input.driverStatus?.dumps;
   if (dumps !== undefined && dumps.problem !== null) problems.push(`no backup of the metadata could be written: ${dumps.problem}`);
   return problems;
+}
+
+/** What the kernel says of a process that does not answer. */
+function whyNot(pid: number | undefined): string {
+  switch (pid === undefined ? undefined : processState(pid)) {
+    case 'T':
+    case 't': return ', it is stopped (SIGSTOP, or a debugger)';
+    case 'D': return ', it waits for a disk that does not answer';
+    default: return '';
+  }
 }
 
 function because(state: ShownState): string {

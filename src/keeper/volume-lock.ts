@@ -8,13 +8,12 @@ import { hostname } from 'node:os';
 import lockfile from 'proper-lockfile';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { currentBootId, identifyProcess } from '../control/process-identity.ts';
 import { ERRNO, SystemCallError, errno, flock } from '../os/libc.ts';
 
 const LOCK_EX_NB = 2 | 4;
-/** Without a renewal for this long, a holder on another machine is taken for dead. */
-const STALE_MS = 30_000;
 
 const ownerSchema = z.object({ pid: z.int(), startTime: z.string(), host: z.string(), bootId: z.string(), mountpoint: z.string(), since: z.string() });
 export type VolumeOwner = Readonly<z.infer<typeof ownerSchema>>;
@@ -69,7 +68,7 @@ function openLockFile(file: string): number {
 async function acquireHeld(file: string, log: Logger): Promise<() => Promise<void>> {
   const held = `${file}.held`;
   const options = {
-    lockfilePath: held, realpath: false, stale: STALE_MS, update: 5_000,
+    lockfilePath: held, realpath: false, stale: LIMITS.lockStaleMs, update: LIMITS.lockRenewMs,
     onCompromised: (error: Error) => log.warn({ err: error, lock: held }, 'the lock for other machines was lost; the lock on this machine still holds'),
   };
   try {

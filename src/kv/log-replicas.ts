@@ -60,8 +60,6 @@ interface Waiter {
 }
 
 const TICK_MS = 250;
-/** No wait for R copies is longer, whatever the workers do. */
-const WAIT_MS_MAX = LIMITS.workerAbsenceMs + LIMITS.workerSyncTimeoutMs;
 
 export class LogReplicas {
   readonly #pool: WorkerPool;
@@ -281,7 +279,7 @@ export class LogReplicas {
       else void this.#degrade(waiter, copies, lacking);
       return true;
     }
-    if (waitedMs < (lost ? LIMITS.workerAbsenceMs : WAIT_MS_MAX)) return false;
+    if (waitedMs < (lost ? LIMITS.workerAbsenceMs : LIMITS.logWaitMs)) return false;
     waiter.reject(new FsError('EIO', `metadata log: ${copies} of ${this.#policy.copies} copies up to record ${waiter.through} after ${Math.round(waitedMs)} ms; lacking: worker ${lacking.map(({ link }) => link.worker).join(', ')}`));
     return true;
   }

@@ -52,8 +52,6 @@ interface Task {
   readonly have: number[];
 }
 
-/** A disk that is away is the matter of a later pass. */
-const PATIENCE_MS = 1_000;
 const VERIFY_BYTES = 4 * 1024 * 1024;
 const VERIFY_BLOCKS = 256;
 
@@ -253,7 +251,7 @@ export class ReconcilePass {
       }
       try {
         // One that is not needed any more is as good as copied.
-        const copied = !this.#left.has(index) && await this.#parts.store.copyTo(index, whole, this.#parts.verify, { patienceMs: PATIENCE_MS });
+        const copied = !this.#left.has(index) && await this.#parts.store.copyTo(index, whole, this.#parts.verify, { patienceMs: LIMITS.backgroundPatienceMs });
         if (!copied && this.#parts.rows.isNeeded(block.id)) this.counts.misses[index]!++;
         else have.push(index);
         if (!copied) continue;
@@ -283,7 +281,7 @@ export class ReconcilePass {
           doubtful.add(block);
           this.counts.damagedCopies++;
           this.counts.misses[index]!++;
-          await store.copyTo(index, wholeOf(block), this.#parts.verify, { patienceMs: PATIENCE_MS });
+          await store.copyTo(index, wholeOf(block), this.#parts.verify, { patienceMs: LIMITS.backgroundPatienceMs });
         }
       } catch (error) {
         this.#failed(index, error);

@@ -2,6 +2,7 @@
 import type { Logger } from '../base/log.ts';
 import type { BlockId } from '../base/ids.ts';
 import { blockKey } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import { Reconciler } from './reconciler.ts';
 import type { ReconcilerParts, ReconcilerStatus, RunReport } from './reconciler.ts';
 import { Scrubber } from './scrubber.ts';
@@ -9,8 +10,6 @@ import type { ScrubberStatus, ScrubStore } from './scrubber.ts';
 import { Throttle } from './throttle.ts';
 
 const TICK_MS = 500;
-/** After a failure nothing is tried for this long. */
-const FAILURE_PAUSE_MS = 10_000;
 
 export interface UpkeepStatus {
   readonly reconcile: ReconcilerStatus;
@@ -92,7 +91,7 @@ export class Upkeep {
     if (work === undefined) return;
     this.#working = work
       .catch((error: unknown) => {
-        this.#pausedUntilMs = performance.now() + FAILURE_PAUSE_MS;
+        this.#pausedUntilMs = performance.now() + LIMITS.backgroundPauseMs;
         this.#logger.warn({ err: error }, 'background work on blocks failed; it is tried again');
       })
       .finally(() => {

@@ -66,8 +66,6 @@ interface Pending {
 
 /** Requests of which an unanswered one is better put to another disk. */
 const ELSEWHERE: ReadonlySet<MessageName> = new Set<MessageName>(['putBlocks', 'getBlock']);
-/** A worker that ends so soon after its disk failed ends because of that. */
-const DISK_FAILED_MS = 10_000;
 const SLOW: ReadonlySet<MessageName> = new Set<MessageName>(['verifyBlocks', 'syncBlocks', 'appendLog', 'beginCheckpoint', 'loadCheckpoint', 'commitCheckpoint']);
 
 export class WorkerLink {
@@ -279,7 +277,7 @@ export class WorkerLink {
   #drop(client: WorkerClient, cause: Error, why?: { readonly trouble: 'stalled'; readonly sinceMs: number }): void {
     if (this.#state.kind !== 'ready' || this.#state.client !== client) return;
     const now = performance.now();
-    this.#trouble = why?.trouble ?? (now - this.#diskFailedMs < DISK_FAILED_MS ? 'diskFailed' : 'none');
+    this.#trouble = why?.trouble ?? (now - this.#diskFailedMs < LIMITS.diskFailedEndMs ? 'diskFailed' : 'none');
     this.#state = { kind: 'absent', sinceMs: why?.sinceMs ?? now, cause };
     this.#silentTicks = 0;
     this.#saidHung = false;

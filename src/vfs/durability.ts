@@ -38,6 +38,9 @@ export class Durability {
   #moving: Promise<void> | undefined;
   #ticking: Promise<void> | undefined;
   #reclaiming: Promise<void> | undefined;
+  /** The sync that runs, and what the last one failed with. */
+  #syncSinceMs: number | undefined;
+  #syncFailure: Error | undefined;
   #trimmed = 0;
   #complaints = 0;
 
@@ -61,7 +64,12 @@ export class Durability {
    */
   sync(): Promise<void> {
     if (this.#running === undefined) {
-      const run = this.#syncNow().finally(() => {
+      this.#syncSinceMs = performance.now();
+      const run = this.#syncNow().then(() => { this.#syncFailure = undefined; }, (error: Error) => {
+        this.#syncFailure = error;
+        throw error;
+      }).finally(() => {
+        this.#syncSinceMs = undefined;
         if (this.#running === run) this.#running = undefined;
       });
       this.#running = run;
@@ -107,6 +115,11 @@ export class Durability {
   /** What has not been acknowledged as power-proof yet, for status. */
   get lag(): { records: number; pendingBytes: number } {
     return { records: this.#engine.lastSequence - this.#log.durableSequence, pendingBytes: this.#pending.bytes };
+  }
+
+  /** For status. */
+  get syncState(): { runsForMs: number; failure: string | undefined } {
+    return { runsForMs: this.#syncSinceMs === undefined ? 0 : performance.now() - this.#syncSinceMs, failure: this.#syncFailure?.message };
   }
 
   async #syncNow(): Promise<void> {

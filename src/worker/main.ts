@@ -1,6 +1,6 @@
 // The worker process: forked by the keeper for one disk, serves it to the driver over a socket until it is told to stop.
 import { z } from 'zod';
-import { assertLimits } from '../base/limits.ts';
+import { LIMITS, assertLimits } from '../base/limits.ts';
 import { EXIT, FormatError, UserError } from '../base/errors.ts';
 import { createLogger } from '../base/log.ts';
 import type { Logger } from '../base/log.ts';
@@ -12,11 +12,6 @@ import type { MessageName } from '../ipc/messages.ts';
 import { WorkerServer } from '../ipc/worker-server.ts';
 import { checkCheckpoint } from './checkpoint-check.ts';
 import { diskHandlers } from './service.ts';
-
-/** How long a worker without a keeper waits for its driver to finish. */
-const ORPHAN_MS = 5_000;
-/** Without a start message nobody needs this process. */
-const START_MS = 30_000;
 
 /** Requests that read the disk; all others write it. */
 const READS: ReadonlySet<MessageName> = new Set(['hello', 'getBlock', 'hasBlocks', 'listBlocks', 'verifyBlocks', 'readLog', 'readCheckpoint', 'statistics']);
@@ -107,7 +102,7 @@ class Worker {
     if (this.#state === 'stopping') return;
     if (this.#state === 'opening' || this.#server!.connectionCount === 0) return this.stop('the keeper is gone');
     this.#state = 'orphaned';
-    setTimeout(() => this.stop(`the keeper is gone, and the driver still connected after ${ORPHAN_MS} ms`), ORPHAN_MS);
+    setTimeout(() => this.stop(`the keeper is gone, and the driver still connected after ${LIMITS.workerOrphanMs} ms`), LIMITS.workerOrphanMs);
   }
 
   /** After a broken invariant nothing may be flushed: what was acknowledged is in the page cache or on the disk already. */
@@ -152,7 +147,7 @@ function main(): void {
   // Ctrl-C goes to every process of a terminal; the keeper says when a worker ends.
   process.on('SIGINT', () => undefined);
   process.on('SIGTERM', () => undefined);
-  const impatience = setTimeout(() => process.exit(EXIT.usage), START_MS);
+  const impatience = setTimeout(() => process.exit(EXIT.usage), LIMITS.workerOrdersMs);
   process.on('message', (json) => {
     const message = messageSchema.parse(json) as KeeperToWorker;
     if (message.type === 'stop') {

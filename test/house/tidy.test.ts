@@ -7,6 +7,10 @@ import type { SourceFile, SyntaxNode } from './source-tree.ts';
 const LINES_MAX = 400;
 /** Rooms where a file system operation passes often enough for every allocation to count. */
 const DATA_PATH = ['kv', 'blocks', 'metadata', 'vfs'];
+/** Rooms that wait for other processes. */
+const WAITING = ['ipc', 'kv', 'driver', 'keeper', 'control', 'cli'];
+/** How often something is done that ends for another reason. */
+const RHYTHM = /(TICK|LOOK|POLL|SWEEP|RETRY|PAUSE|INTERVAL|QUIET)_MS(_MAX)?$/;
 /** Rooms that know Linux by its numbers. */
 const LINUX = ['fuse', 'kernel', 'os'];
 
@@ -88,6 +92,14 @@ describe('code', () => {
       return literal || call ? 'BigInts are allocated: use a number below 2^53 or two u32' : undefined;
     };
     expect(objections(inRooms(DATA_PATH), rule)).toEqual([]);
+  });
+
+  it('takes the bounds of its waits from base/limits.ts, where docs/LIMITS.md has a row for each', () => {
+    const rule = (node: SyntaxNode): string | undefined => {
+      const name = numberedName(node);
+      return name !== undefined && /_MS(_MAX)?$/.test(name) && !RHYTHM.test(name) ? `${name}: put it into LIMITS, and say in docs/LIMITS.md what happens when it expires` : undefined;
+    };
+    expect(objections(inRooms(WAITING), rule)).toEqual([]);
   });
 
   it('writes to the terminal in cli/ only', () => {
