@@ -11,14 +11,15 @@ const { values } = parseArgs({
   options: {
     cuts: { type: 'string', default: '100' }, seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
     disks: { type: 'string', default: '4' }, copies: { type: 'string', default: '2' }, writers: { type: 'string', default: '3' },
-    lose: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
+    lose: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
   },
 });
 if (values.help) {
-  console.log(`scripts/power-cut [--cuts 100] [--seed N] [--disks 4] [--copies 2] [--writers 3] [--lose]
+  console.log(`scripts/power-cut [--cuts 100] [--seed N] [--disks 4] [--copies 2] [--writers 3] [--lose] [--keep]
 
   --cuts N     cuts to make, half of them with all disks at one instant, half with each disk at an instant of its own
   --lose       every other cut also takes copies - 1 disks away for good, chosen at random
+  --keep       the images of the first cut that fails stay, beside its log and status
   --seed N     of the writers and of the instants`);
   process.exit(0);
 }
@@ -39,6 +40,7 @@ teardown.add('directories', () => { for (const directory of [root, memory]) fs.r
 const place = (...parts) => join(root, ...parts);
 const env = { ...process.env, SDFS_RUN_DIR: place('run'), SDFS_JOURNAL_DIR: join(memory, 'journal') };
 
+const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const names = [...Array.from({ length: diskCount }, (_, index) => `disk${index}`), 'system'];
 
 async function mountLoop(image, directory, type) {
@@ -110,8 +112,21 @@ async function cutApart(into, load) {
   copyLedgers(load.ledgers, ledgers, { counters: 'begun' });
 }
 
+/**
+ * What a check that changes nothing has to say of the copies, before anything is repaired: every block that the metadata
+ * names was synced on R disks before the metadata was.
+ */
+const COPIES_CHECK = `
+const { findings } = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
+const wrong = findings.filter(({ kind, note }) => !note && kind !== 'logCopies');
+if (wrong.length > 0) { console.error('before the first mount: ' + wrong.map(({ count, means, examples }) => count + ' x ' + means + ' ' + JSON.stringify(examples.slice(0, 2))).join('; ')); process.exit(1); }`;
+/** The same after a scrub: no copy was bad either. */
+const SCRUB_CHECK = `
+const { last: counts } = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
+if (counts.damagedCopies + counts.missingCopies + counts.unreadableBlocks > 0) { console.error('after the first mount: ' + JSON.stringify(counts)); process.exit(1); }`;
+
 /** In a mount namespace of its own, where the clones lie in the places of the disks, after a boot with another id. */
-async function recover(into, { lost, load }) {
+async function recover(into, { lost, load, look }) {
   const check = place('store', into);
   fs.mkdirSync(join(check, 'mnt'));
   const bootId = join(check, 'boot_id');
@@ -126,8 +141,10 @@ async function recover(into, { lost, load }) {
     ...names.map((name) => `umount -l ${place('live', name)}`), ...mounts,
     `sdfs() { timeout 100 ${process.execPath} ${CLI} "$@"; }`,
     `trap 'sdfs status --json ${join(check, 'mnt')} >${kept}/status.json || true; cp ${place('live/system/volume/log/sdfs.log')} ${kept}; sdfs umount --force ${join(check, 'mnt')} >/dev/null 2>&1 || true' EXIT`,
+    ...(look ? [`{ sdfs fsck --json ${place('live/system/volume')} || true; } >${check}/fsck.json`, `${process.execPath} -e ${quote(COPIES_CHECK)} <${check}/fsck.json`] : []),
     `sdfs mount -d ${lost.length > 0 ? '--force-degraded ' : ''}${place('live/system/volume')} ${join(check, 'mnt')} >/dev/null`,
     `timeout 100 ${process.execPath} ${join(import.meta.dirname, 'verify.mjs')} ${join(check, 'mnt', load.name)} ${join(check, 'ledgers')} power ${load.seeds.join(' ')}`,
+    ...(lost.length === 0 ? [`{ sdfs scrub --rate 1G --wait --json ${join(check, 'mnt')} || true; } >${check}/scrub.json`, `${process.execPath} -e ${quote(SCRUB_CHECK)} <${check}/scrub.json`] : []),
     `echo new >${join(check, 'mnt/after')} && rm -rf ${join(check, 'mnt', load.name)}`,
     `sdfs umount ${join(check, 'mnt')} >/dev/null`,
     'trap - EXIT',
@@ -163,13 +180,15 @@ try {
     const start = performance.now();
     let result = 'recovered';
     try {
-      await recover(into, { lost, load });
-      await run('rm', ['-rf', place('store', into)]);
+      // Half of those with all disks are looked at by fsck before anything may have been repaired.
+      await recover(into, { lost, load, look: lost.length === 0 && chance() < 0.5 });
     } catch (error) {
       result = 'FAILED';
       found.push(`cut ${cut} (${kind}${lost.map((name) => `, without ${name}`).join('')}): ${error.message.slice(error.message.indexOf('exit code')).split('\n').filter((line) => line.trim() !== '').slice(0, 8).join(' | ')}`);
       console.error(found.at(-1));
+      if (values.keep && found.length === 1) await run('cp', ['-r', '--sparse=always', place('store', into), join(tmpdir(), `sdfs-power-cut-${seed}`)]);
     }
+    await run('rm', ['-rf', place('store', into)]);
     counts[kind]++;
     counts.lost += lost.length > 0 ? 1 : 0;
     console.log(`cut ${cut}: ${kind}${lost.map((name) => `, without ${name}`).join('')}: ${result} in ${Math.round(performance.now() - start)} ms`);

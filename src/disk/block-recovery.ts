@@ -3,13 +3,15 @@ import fs from 'node:fs';
 import { uptime } from 'node:os';
 import type { Uuid } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
-import type { BlockClass } from './block-format.ts';
+import type { BlockClass, BlockHeader } from './block-format.ts';
 import { decodeBlockHeader, judgeSegmentHeader, layoutOf, SEGMENT_HEADER_BYTES } from './block-format.ts';
 import { BlockIndex } from './block-index.ts';
 import type { BlockLocation } from './block-index.ts';
 import { scanSegment } from './block-scan.ts';
 import type { ScannedBlock } from './block-scan.ts';
-import { listSegments, segmentPath, SegmentSet } from './segment-set.ts';
+import { isIntact } from './block-verify.ts';
+import { diskErrno } from './disk-health.ts';
+import { listSegments, SegmentSet } from './segment-set.ts';
 
 const TRANSACTION_BLOCKS = 4096;
 
@@ -93,10 +95,12 @@ async function rebuild(index: BlockIndex, options: OpenBlocksOptions): Promise<v
   options.log.info({ segments: found.length }, 'the machine may have lost power: making the block index anew from the segments');
   const live = new Map<number, number>();
   const newest = { number: 0 };
+  const paths = new Map(found.map(({ number, path }) => [number, path]));
+  const read = (location: BlockLocation): WholeRecord | undefined => readRecord(paths.get(location.segment)!, location);
   for (const { number, class: blockClass, path } of found) {
     const fd = fs.openSync(path, 'r+');
     try {
-      rebuildSegment(index, fd, { number, class: blockClass, path, volume: options.volume, log: options.log, live, newest, numberAt: (location) => readNumber(options.segmentDirectory, found, location) });
+      rebuildSegment(index, fd, { number, class: blockClass, path, volume: options.volume, log: options.log, live, newest, read });
     } finally {
       fs.closeSync(fd);
     }
@@ -110,11 +114,12 @@ async function rebuild(index: BlockIndex, options: OpenBlocksOptions): Promise<v
   options.log.info({ blocks: index.blockCount, ms: Math.round(performance.now() - started) }, 'the block index is made');
 }
 
-function rebuildBlock(index: BlockIndex, record: ScannedBlock, { number: segment, live, numberAt }: SegmentToRead): void {
+function rebuildBlock(index: BlockIndex, record: ScannedBlock, segment: SegmentToRead): void {
   const { id, offset, blockBytes, recordBytes, checksums } = record;
-  const location = { segment, offset, blockBytes };
+  const { live } = segment;
+  const location = { segment: segment.number, offset, blockBytes };
   const before = record.dead ? undefined : index.get(id);
-  if (record.dead || (before !== undefined && numberAt(before) > record.number)) {
+  if (record.dead || (before !== undefined && !replaces(location, record.number, before, segment))) {
     index.addDead(location);
     return;
   }
@@ -123,7 +128,20 @@ function rebuildBlock(index: BlockIndex, record: ScannedBlock, { number: segment
     live.set(before.segment, live.get(before.segment)! - layoutOf(before.blockBytes).recordBytes);
   }
   index.put(id, location, checksums);
-  live.set(segment, (live.get(segment) ?? 0) + recordBytes);
+  live.set(segment.number, (live.get(segment.number) ?? 0) + recordBytes);
+}
+
+/**
+ * Which of two records of one block counts: the newer one, if it is whole. Of one that was not synced when the power
+ * went, the header may be there and the data not; then the one that it was to replace is still good.
+ */
+function replaces(location: BlockLocation, number: number, before: BlockLocation, { read }: SegmentToRead): boolean {
+  const one = read(before);
+  const isNewer = (one?.header.number ?? 0) <= number;
+  const newer = isNewer ? read(location) : one;
+  if (newer?.isIntact === true) return isNewer;
+  const older = isNewer ? one : read(location);
+  return older?.isIntact === true ? !isNewer : isNewer;
 }
 
 interface SegmentToRead {
@@ -136,16 +154,26 @@ interface SegmentToRead {
   readonly live: Map<number, number>;
   /** Highest number of a put so far. */
   readonly newest: { number: number };
-  /** Number of the put of a record that was met before. */
-  readonly numberAt: (location: BlockLocation) => number;
+  /** A whole record of any segment. */
+  readonly read: (location: BlockLocation) => WholeRecord | undefined;
 }
 
-function readNumber(directory: string, segments: readonly { readonly number: number; readonly class: BlockClass }[], location: BlockLocation): number {
-  const fd = fs.openSync(segmentPath(directory, segments.find((segment) => segment.number === location.segment)!), 'r');
+interface WholeRecord {
+  readonly header: BlockHeader;
+  readonly isIntact: boolean;
+}
+
+/** Undefined when there is none, or it cannot be read. */
+function readRecord(path: string, { offset, blockBytes }: BlockLocation): WholeRecord | undefined {
+  const record = Buffer.allocUnsafe(layoutOf(blockBytes).recordBytes);
+  const fd = fs.openSync(path, 'r');
   try {
-    const header = Buffer.alloc(layoutOf(location.blockBytes).dataOffset);
-    fs.readSync(fd, header, 0, header.length, location.offset);
-    return decodeBlockHeader(header, 0)?.number ?? 0;
+    const bytes = record.subarray(0, fs.readSync(fd, record, 0, record.length, offset));
+    const header = decodeBlockHeader(bytes, 0);
+    return header === undefined ? undefined : { header, isIntact: bytes.length === record.length && isIntact(header, bytes) };
+  } catch (error) {
+    if (diskErrno(error) !== 'EIO') throw error;
+    return undefined;
   } finally {
     fs.closeSync(fd);
   }

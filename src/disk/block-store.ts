@@ -242,13 +242,17 @@ export class BlockStore {
     }
   }
 
-  /** Synced, index and all, and closed. */
+  /** Synced, index and all, and closed. Every step is taken; the first failure is thrown. */
   async close(): Promise<void> {
-    this.#commit();
-    await this.#upkeep.stop();
-    await this.#segments.sync();
-    await this.#segments.close();
-    await this.#index.close();
+    const failures: unknown[] = [];
+    for (const step of [() => this.#commit(), () => this.#upkeep.stop(), () => this.#segments.sync(), () => this.#segments.close(), () => this.#index.close()]) {
+      try {
+        await step();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   #commitSoon(): Promise<void> {
@@ -292,6 +296,7 @@ export class BlockStore {
           this.#index.addDead(before);
           dead = true;
           if (change.kind === 'delete') this.#index.remove(change.id);
+          else this.#upkeep.replaced();
         }
         if (change.kind === 'put') {
           count(change.location.segment, layoutOf(change.location.blockBytes).recordBytes);

@@ -1,6 +1,9 @@
 // Gives the space of dead blocks back, in the background and in small steps: holes in segments of large blocks,
 // segments without live blocks unlinked, segments that are more than half dead written anew, the deadest first.
 //
+// A record that was replaced, by a copy that was put again or moved, may be the one that a sync was acknowledged for: it
+// is touched only when what took its place is synced.
+//
 // All of it works on a full disk: it uses the reserve, and gives back more than it takes.
 import fs from 'node:fs';
 import { AssertionError } from '../base/assert.ts';
@@ -48,6 +51,8 @@ export class BlockUpkeep {
   #step: Promise<void> | undefined;
   #stopped = false;
   #compaction: Compaction | undefined;
+  /** Records took the place of others since the last sync; so they may have in the process before this one. */
+  #replaced = true;
   /** Steps in a row that failed: the first is said aloud. */
   #failures = 0;
   /** Segments in which records were not found again: left alone. */
@@ -60,6 +65,11 @@ export class BlockUpkeep {
   /** There may be something to do. */
   poke(): void {
     this.#schedule(PAUSE_MS);
+  }
+
+  /** A record took the place of another one of the same block. */
+  replaced(): void {
+    this.#replaced = true;
   }
 
   async stop(): Promise<void> {
@@ -82,7 +92,7 @@ export class BlockUpkeep {
     try {
       this.#parts.settle();
       this.#sealEmpty();
-      if (this.#buryDead() || this.#removeEmpty() || (await this.#compact())) again = PAUSE_MS;
+      if ((await this.#clear()) || this.#compact()) again = PAUSE_MS;
       this.#failures = 0;
     } catch (error) {
       if (error instanceof AssertionError) throw error;
@@ -101,18 +111,19 @@ export class BlockUpkeep {
     for (const segment of segments.all()) if (segment.liveBytes === 0 && segments.isCurrent(segment) && !segments.isSlight(segment)) segments.seal(segment);
   }
 
-  /** True when there may be more. */
-  #buryDead(): boolean {
+  /** Dead records, and segments that nobody needs. True when there may be more. */
+  async #clear(): Promise<boolean> {
     const { index, segments } = this.#parts;
     const dead = index.dead(DEAD_MAX);
-    if (dead.length === 0) return false;
-    const emptied = new Set<BlockSegment>();
+    const emptied = new Set([...segments.all()].filter((segment) => segment.liveBytes === 0 && !segments.isCurrent(segment)));
+    if (dead.length === 0 && emptied.size === 0) return false;
+    // Both stay as they are meanwhile: what is dead was so before the sync began.
+    await this.#syncReplaced();
     const punched = new Map<BlockSegment, number>();
     for (const location of dead) {
       const segment = segments.find(location.segment);
-      if (segment === undefined) continue;
-      if (segment.liveBytes === 0 && !segments.isCurrent(segment)) emptied.add(segment);
-      else punched.set(segment, (punched.get(segment) ?? segment.punchedBytes) + this.#bury(segment, location));
+      if (segment === undefined || emptied.has(segment)) continue;
+      punched.set(segment, (punched.get(segment) ?? segment.punchedBytes) + this.#bury(segment, location));
     }
     index.transact(() => {
       for (const location of dead) index.removeDead(location);
@@ -122,6 +133,17 @@ export class BlockUpkeep {
     for (const [segment, punchedBytes] of punched) segment.punchedBytes = punchedBytes;
     for (const segment of emptied) this.#remove(segment);
     return true;
+  }
+
+  async #syncReplaced(): Promise<void> {
+    if (!this.#replaced) return;
+    this.#replaced = false;
+    try {
+      await this.#parts.segments.sync();
+    } catch (error) {
+      this.#replaced = true;
+      throw error;
+    }
   }
 
   /** Marks the record dead and, if it is worth it, gives its data back. Returns the bytes given back. */
@@ -148,36 +170,20 @@ export class BlockUpkeep {
     return living === undefined || living.segment !== segment.number || living.offset !== offset;
   }
 
-  /** A segment that became empty while it took appends. True when there may be more. */
-  #removeEmpty(): boolean {
-    const { index, segments } = this.#parts;
-    for (const segment of segments.all()) {
-      if (segment.liveBytes > 0 || segments.isCurrent(segment)) continue;
-      index.transact(() => index.removeSegment(segment.number));
-      this.#remove(segment);
-      return true;
-    }
-    return false;
-  }
-
   #remove(segment: BlockSegment): void {
     this.#parts.segments.remove(segment);
     if (this.#compaction?.segment === segment) this.#compaction = undefined;
   }
 
   /** True when there is more to move. */
-  async #compact(): Promise<boolean> {
-    const { index, segments, log } = this.#parts;
+  #compact(): boolean {
+    const { log } = this.#parts;
     this.#compaction ??= this.#begin();
     if (this.#compaction === undefined) return false;
     const { segment, records } = this.#compaction;
     if (this.#moveSome(segment, records)) return true;
-    // The old copies may have been synced; they go when the new ones are.
-    await segments.sync();
-    if (segment.liveBytes === 0) {
-      index.transact(() => index.removeSegment(segment.number));
-      this.#remove(segment);
-    } else if (segments.find(segment.number) !== undefined) {
+    // What is empty now is removed by the next step.
+    if (segment.liveBytes > 0) {
       this.#stuck.add(segment.number);
       log.error({ segment: segment.path, bytes: segment.liveBytes }, 'a segment holds blocks that its headers do not show; it is left as it is');
     }
@@ -250,6 +256,7 @@ export class BlockUpkeep {
       segments.cut(target, start);
       throw error;
     }
+    this.replaced();
     target.liveBytes += bytes;
     segment.liveBytes -= bytes;
   }

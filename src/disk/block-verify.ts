@@ -8,6 +8,7 @@ import { COPY_STATE } from '../ipc/messages.ts';
 import { pieceSeed } from '../ipc/piece-checksum.ts';
 import { fadvise } from '../os/libc.ts';
 import { decodeBlockHeader, layoutOf } from './block-format.ts';
+import type { BlockHeader } from './block-format.ts';
 import type { BlockLocation } from './block-index.ts';
 import type { SegmentSet } from './segment-set.ts';
 
@@ -87,12 +88,14 @@ export class BlockVerifier {
     if (header === undefined || header.dead || !header.volume.equals(this.#parts.volume)) return false;
     if (header.id.hi !== id.hi || header.id.lo !== id.lo || header.blockBytes !== located.blockBytes) return false;
     const { checksums } = located;
-    for (let piece = 0; piece < checksums.length; piece++) {
-      if (header.checksums[piece] !== checksums[piece]) return false;
-      const at = header.dataOffset + piece * LIMITS.checksumBytes;
-      const end = Math.min(at + LIMITS.checksumBytes, header.dataOffset + header.blockBytes);
-      if (crc32(record.subarray(at, end), pieceSeed(id, piece)) !== checksums[piece]) return false;
-    }
-    return true;
+    return header.checksums.length === checksums.length && checksums.every((checksum, piece) => header.checksums[piece] === checksum) && isIntact(header, record);
   }
+}
+
+/** Whether the data in a whole record is what its header says. */
+export function isIntact({ id, dataOffset, blockBytes, checksums }: BlockHeader, record: Buffer): boolean {
+  return checksums.every((checksum, piece) => {
+    const at = dataOffset + piece * LIMITS.checksumBytes;
+    return crc32(record.subarray(at, Math.min(at + LIMITS.checksumBytes, dataOffset + blockBytes)), pieceSeed(id, piece)) === checksum;
+  });
 }
