@@ -47,6 +47,8 @@ export interface KeyRow {
 }
 
 export interface KeySpace {
+  /** A promise while nothing can be asked, as while a shard is added: to be awaited before anything else. */
+  paused(): Promise<void> | undefined;
   get(key: Buffer): KeyEntry | undefined;
   /**
    * The value of an entry: at once where it is in memory. Up to LIMITS.inlineBytesMax it may be the space's own: copy it

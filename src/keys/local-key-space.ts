@@ -51,6 +51,10 @@ export class LocalKeySpace implements KeySpace {
     this.#count = count === undefined ? 0 : decodeNumber(count);
   }
 
+  paused(): undefined {
+    return undefined;
+  }
+
   get count(): number {
     return this.#count + (this.#group?.effects.count ?? 0);
   }

@@ -57,6 +57,7 @@ export class EmbeddedBackend implements StoreBackend {
   }
 
   async open(key: Buffer): Promise<OpenValue | undefined> {
+    await this.#keys.paused();
     const entry = this.#keys.get(key);
     if (entry === undefined) return undefined;
     const { bytes, version, expiresMs } = entry;
@@ -105,15 +106,18 @@ export class EmbeddedBackend implements StoreBackend {
     }
   }
 
-  acquire(name: Buffer, options: { readonly ttlMs: number; readonly waitMs: number }): Promise<LeaseGrant | undefined> {
+  async acquire(name: Buffer, options: { readonly ttlMs: number; readonly waitMs: number }): Promise<LeaseGrant | undefined> {
+    await this.#keys.paused();
     return this.#leases.acquire(name, options);
   }
 
-  renew(name: Buffer, token: number, ttlMs: number): Promise<LeaseGrant | undefined> {
+  async renew(name: Buffer, token: number, ttlMs: number): Promise<LeaseGrant | undefined> {
+    await this.#keys.paused();
     return this.#leases.renew(name, token, ttlMs);
   }
 
   async release(name: Buffer, token: number): Promise<boolean> {
+    await this.#keys.paused();
     return this.#leases.release(name, token);
   }
 
@@ -122,6 +126,7 @@ export class EmbeddedBackend implements StoreBackend {
   }
 
   async sync(): Promise<void> {
+    await this.#keys.paused();
     await this.#commits.settled();
     await this.#keys.sync();
   }
@@ -172,6 +177,8 @@ export class EmbeddedBackend implements StoreBackend {
    * event loop: after so many calls it is made to.
    */
   #breathe(): Promise<void> | undefined {
+    const paused = this.#keys.paused();
+    if (paused !== undefined) return paused;
     if (this.#callsThisTurn++ < LIMITS.keyCallsPerTurnMax) return undefined;
     return (this.#nextTurn ??= new Promise((resolve) => {
       setImmediate(() => {

@@ -45,6 +45,10 @@ export class ModelKeySpace implements KeySpace {
     this.#now = now;
   }
 
+  paused(): undefined {
+    return undefined;
+  }
+
   get count(): number {
     return this.#rows.size;
   }

@@ -1,0 +1,133 @@
+// openStore: makes a store where there is none, and opens it in this process.
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { EXIT, UserError } from '../base/errors.ts';
+import { assertLimits } from '../base/limits.ts';
+import { createLogger } from '../base/log.ts';
+import { initDisk, readIdentity } from '../disk/identity.ts';
+import type { VolumeDescription } from '../ipc/process-messages.ts';
+import { createVolume, planVolume } from '../keeper/init.ts';
+import { VOLUME_FILE, readVolume, volumePaths, writeVolume } from '../keeper/volume.ts';
+import { StoreError } from '../keys/errors.ts';
+import { Leases } from '../keys/leases.ts';
+import type { StoreErrorCode } from '../keys/errors.ts';
+import { Coordinator } from './coordinator.ts';
+import { EmbeddedBackend } from './embedded-backend.ts';
+import { Store } from './store.ts';
+
+export interface OpenStoreOptions {
+  /** Directory of the store; made when missing. Without `disks` the shards are directories in it. */
+  readonly path?: string | undefined;
+  /**
+   * One shard on each of these existing directories, which should lie on different disks. Without `path` the store
+   * itself is found and kept on the first of them.
+   */
+  readonly disks?: readonly string[] | undefined;
+  /** How many shards a new store without `disks` gets. Default: 4. */
+  readonly shards?: number | undefined;
+  /** On how many shards everything is kept. Default of a new store: 2, or 1 where there is one shard. */
+  readonly copies?: number | undefined;
+  /** True: every write is power-proof before it is acknowledged. False, the default: process-proof at once, power-proof within a second. */
+  readonly sync?: boolean | undefined;
+  /** False: a store that is not there is an error. Default: true. */
+  readonly create?: boolean | undefined;
+  /** Your word that shards that are missing are gone for good. What only they had is lost. */
+  readonly forceDegraded?: boolean | undefined;
+  /** pino level of the store's log, PATH/log/sdfs.log. Default: info. */
+  readonly logLevel?: string | undefined;
+}
+
+const SHARDS_DEFAULT = 4;
+const SHARDS_MAX = 64;
+/** In each directory of `disks`. */
+const SHARD_DIRECTORY = 'sdfs-shard';
+const STORE_DIRECTORY = 'sdfs-store';
+
+/**
+ * Opens a store for this process, which coordinates it until `close`: other processes reach it by `connectStore`.
+ * StoreError BUSY when another process has it open, FOREIGN for what is no store or a newer one, INVALID for options
+ * that do not fit it, FULL, UNAVAILABLE when too many shards are missing.
+ */
+export async function openStore(options: OpenStoreOptions): Promise<Store> {
+  assertLimits();
+  try {
+    const volumeDirectory = await place(options);
+    const log = { level: options.logLevel ?? 'info', file: volumePaths(volumeDirectory).log };
+    const logger = createLogger({ role: 'store', ...log });
+    const coordinator = await Coordinator.open({ volumeDirectory, forceDegraded: options.forceDegraded === true, logger, log });
+    const backend = new EmbeddedBackend({
+      keys: coordinator.keys, leases: new Leases(coordinator.leases), statistics: () => coordinator.statistics(), close: () => coordinator.close(),
+    });
+    return new Store(backend, { sync: options.sync === true });
+  } catch (error) {
+    throw asOpenError(error);
+  }
+}
+
+/** The directory of the store, which is there when this resolves. */
+async function place(options: OpenStoreOptions): Promise<string> {
+  const { path, disks, shards, copies, create = true } = options;
+  if (path === undefined && (disks === undefined || disks.length === 0)) throw invalid('openStore wants a path, or disks');
+  if (disks !== undefined && shards !== undefined && shards !== disks.length) throw invalid(`${shards} shards on ${disks.length} disks: give one of the two`);
+  if (shards !== undefined && !(Number.isInteger(shards) && shards >= 1 && shards <= SHARDS_MAX)) throw invalid(`shards ${shards}: wants a whole number from 1 to ${SHARDS_MAX}`);
+  const places = path !== undefined ? [resolve(path)] : disks!.map((disk) => join(resolve(disk), STORE_DIRECTORY));
+  const found = places.find((directory) => existsSync(join(directory, VOLUME_FILE)));
+  if (found !== undefined) {
+    checkFits(readVolume(found), options);
+    return found;
+  }
+  const restored = disks === undefined ? undefined : describedBy(disks);
+  const directory = places.find((_, index) => path !== undefined || existsSync(resolve(disks![index]!))) ?? places[0]!;
+  if (restored !== undefined) {
+    checkFits(restored, options);
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    writeVolume(directory, restored);
+    return directory;
+  }
+  if (!create) throw new StoreError('FOREIGN', `there is no store at ${directory}`);
+  await make(directory, { disks, shards: shards ?? SHARDS_DEFAULT, copies });
+  return directory;
+}
+
+async function make(directory: string, { disks, shards, copies }: { disks: readonly string[] | undefined; shards: number; copies: number | undefined }): Promise<void> {
+  const directories = disks?.map((disk) => {
+    if (!existsSync(disk)) throw new StoreError('INVALID', `disk directory ${disk} does not exist: make it (and mount the disk there) first`);
+    return join(resolve(disk), SHARD_DIRECTORY);
+  }) ?? Array.from({ length: shards }, (_, index) => join(volumePaths(directory).disks, String(index)));
+  if (disks === undefined && existsSync(directory) && readdirSync(directory).length > 0) throw new StoreError('FOREIGN', `${directory} is not empty, and no store: give an empty or a new directory`);
+  for (const shard of directories) mkdirSync(shard, { recursive: true, mode: 0o700 });
+  await createVolume(planVolume({ volumeDirectory: directory, disks: directories, copies, name: 'store' }), initDisk);
+}
+
+/** What the shards say of their store, when its own directory is lost; the newest counts. */
+function describedBy(disks: readonly string[]): VolumeDescription | undefined {
+  let newest: VolumeDescription | undefined;
+  for (const disk of disks) {
+    const shard = join(resolve(disk), SHARD_DIRECTORY);
+    if (!existsSync(shard)) continue;
+    const { description } = readIdentity(shard);
+    if (newest === undefined || description.generation > newest.generation) newest = description;
+  }
+  return newest;
+}
+
+function checkFits(description: VolumeDescription, { disks, shards, copies }: OpenStoreOptions): void {
+  if (copies !== undefined && copies !== description.copies) throw invalid(`the store keeps ${description.copies} copies, not ${copies}`);
+  if (shards !== undefined && shards !== description.disks.length) throw invalid(`the store has ${description.disks.length} shards, not ${shards}: they are added and drained while it is open`);
+  const strange = disks?.find((disk) => !description.disks.some(({ directory }) => directory === join(resolve(disk), SHARD_DIRECTORY)));
+  if (strange !== undefined) throw invalid(`no shard of the store is at ${strange}; it has them at ${description.disks.map(({ directory }) => directory).join(', ')}`);
+}
+
+const CODES: Readonly<Partial<Record<number, StoreErrorCode>>> = {
+  [EXIT.usage]: 'INVALID', [EXIT.notFound]: 'FOREIGN', [EXIT.busy]: 'BUSY', [EXIT.denied]: 'DENIED', [EXIT.foreign]: 'FOREIGN', [EXIT.space]: 'FULL',
+  [EXIT.unsupported]: 'FOREIGN', [EXIT.damaged]: 'UNAVAILABLE', [EXIT.incomplete]: 'UNAVAILABLE',
+};
+
+export function asOpenError(error: unknown): Error {
+  if (!(error instanceof UserError)) return error as Error;
+  return new StoreError(CODES[error.exitCode] ?? 'UNAVAILABLE', error.message, { cause: error });
+}
+
+function invalid(message: string): StoreError {
+  return new StoreError('INVALID', message);
+}
