@@ -178,6 +178,9 @@ export const LIMITS = {
   commitsPerTurnMax: 1024,
   /** A value that was replaced while it was read is read again, so often; then StoreError CHANGED. */
   valueReadsMax: 64,
+  /** Keys whose time is up are deleted so often, and so many in one record; they are not seen any more before. */
+  expirySweepMs: 1000,
+  expirySweepKeys: 256,
   /** Values of one page of a range, beyond the first. */
   pageBytesMax: 4 * MiB,
   /** Longest time after which a key or lock goes by itself: ten thousand years, so that times stay exact. */

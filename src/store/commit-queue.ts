@@ -7,8 +7,6 @@ import type { KeySpace, KeyTransaction } from '../keys/key-space.ts';
 
 interface Commit {
   readonly work: (transaction: KeyTransaction) => unknown;
-  /** Roughly what it takes in the log. */
-  readonly bytes: number;
   readonly sync: boolean;
   readonly resolve: (result: never) => void;
   readonly reject: (error: unknown) => void;
@@ -27,9 +25,9 @@ export class CommitQueue {
   }
 
   /** Resolves with what `work` returned when it is process-proof, with `sync` when it is power-proof. `work` runs once, and must not wait. */
-  add<T>(work: (transaction: KeyTransaction) => T, { bytes, sync }: { readonly bytes: number; readonly sync: boolean }): Promise<T> {
+  add<T>(work: (transaction: KeyTransaction) => T, { sync }: { readonly sync: boolean }): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ work, bytes, sync, resolve, reject });
+      this.#waiting.push({ work, sync, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -45,7 +43,7 @@ export class CommitQueue {
       const room = this.#keys.room();
       try {
         if (room !== undefined) await room;
-        this.#carryOut(this.#takeGroup());
+        this.#carryOut(this.#waiting.splice(0, LIMITS.commitsPerTurnMax));
       } catch (error) {
         for (const commit of this.#waiting.splice(0)) commit.reject(error);
       }
@@ -53,27 +51,17 @@ export class CommitQueue {
     this.#running = undefined;
   }
 
-  /** The first ones, up to what fits in a record and in a turn. */
-  #takeGroup(): Commit[] {
-    let count = 0;
-    let bytes = 0;
-    for (const commit of this.#waiting) {
-      bytes += commit.bytes;
-      if (count > 0 && (bytes > LIMITS.batchBytesMax || count >= LIMITS.commitsPerTurnMax)) break;
-      count++;
-    }
-    return this.#waiting.splice(0, count);
-  }
-
-  #carryOut(commits: readonly Commit[]): void {
+  #carryOut(commits: Commit[]): void {
     const outcomes: Outcome[] = [];
     try {
       if (commits.length === 1) outcomes.push({ result: this.#keys.transact(commits[0]!.work) });
-      else this.#keys.group(() => { for (const commit of commits) outcomes.push(this.#attempt(commit)); });
+      else this.#keys.group(() => this.#attemptAll(commits, outcomes));
     } catch (error) {
       for (const commit of commits) commit.reject(error);
       return;
     }
+    // What did not fit into the record comes first in the next.
+    this.#waiting.unshift(...commits.splice(outcomes.length));
     const syncing = commits.some((commit, index) => commit.sync && 'result' in outcomes[index]!) ? this.#keys.sync() : undefined;
     commits.forEach((commit, index) => {
       const outcome = outcomes[index]!;
@@ -83,11 +71,14 @@ export class CommitQueue {
     });
   }
 
-  #attempt(commit: Commit): Outcome {
-    try {
-      return { result: this.#keys.transact(commit.work) };
-    } catch (error) {
-      return { error };
+  #attemptAll(commits: readonly Commit[], outcomes: Outcome[]): void {
+    for (const { work } of commits) {
+      if (this.#keys.groupIsFull) return;
+      try {
+        outcomes.push({ result: this.#keys.transact(work) });
+      } catch (error) {
+        outcomes.push({ error });
+      }
     }
   }
 }

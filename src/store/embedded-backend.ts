@@ -79,7 +79,7 @@ export class EmbeddedBackend implements StoreBackend {
     const prepared: PreparedValue[] = [];
     try {
       const ready = changes.some(isLarge) ? await this.#prepare(changes, prepared) : (changes as readonly ReadyChange[]);
-      return await this.#commits.add((transaction) => ready.map((change) => apply(transaction, change)), { bytes: bytesOf(ready), sync });
+      return await this.#commits.add((transaction) => ready.map((change) => apply(transaction, change)), { sync });
     } catch (error) {
       for (const value of prepared) this.discard(value);
       throw error;
@@ -205,12 +205,6 @@ function apply(transaction: KeyTransaction, change: ReadyChange): ChangeResult {
 
 function isLarge(change: Change): change is Extract<Change, { kind: 'set' }> & { readonly value: Buffer } {
   return change.kind === 'set' && Buffer.isBuffer(change.value) && change.value.length > LIMITS.inlineBytesMax;
-}
-
-function bytesOf(changes: readonly ReadyChange[]): number {
-  let bytes = 0;
-  for (const change of changes) bytes += change.key.length + (change.kind === 'set' && Buffer.isBuffer(change.value) ? change.value.length : 0);
-  return bytes;
 }
 
 function isChanged(error: unknown): boolean {

@@ -33,6 +33,7 @@ export class ModelKeySpace implements KeySpace {
   #sorted: string[] | undefined;
   #lastVersion = 0;
   #state: 'idle' | 'transaction' | 'group' = 'idle';
+  #groupBytes = 0;
   readonly #now: () => number;
   /** How often everything was asked to be made power-proof. */
   syncs = 0;
@@ -104,6 +105,7 @@ export class ModelKeySpace implements KeySpace {
   group<T>(work: () => T): T {
     if (this.#state !== 'idle') throw new Error('a group inside another, or inside a transaction');
     this.#state = 'group';
+    this.#groupBytes = 0;
     try {
       return this.#undoable(work, { isOutermost: true });
     } finally {
@@ -129,10 +131,11 @@ export class ModelKeySpace implements KeySpace {
     return rows;
   }
 
-  /** Keys whose time is up and that are still counted, the earliest first. */
-  /** Records have no length here. */
-  readonly groupIsFull = false;
+  get groupIsFull(): boolean {
+    return this.#state === 'group' && this.#groupBytes > LIMITS.batchBytesMax / 2;
+  }
 
+  /** Keys whose time is up and that are still counted, the earliest first. */
   expired(limit: number): Buffer[] {
     const now = this.#now();
     const due = [...this.#rows].filter(([, entry]) => entry.expiresMs !== 0 && entry.expiresMs <= now);
@@ -157,6 +160,7 @@ export class ModelKeySpace implements KeySpace {
   #transaction(): KeyTransaction {
     let bytes = 0;
     const count = (more: number) => {
+      this.#groupBytes += more;
       if ((bytes += more) > LIMITS.batchBytesMax) throw new StoreError('TOO_LARGE', `changes of more than ${LIMITS.batchBytesMax} bytes at once`);
     };
     return {
