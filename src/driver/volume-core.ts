@@ -6,6 +6,7 @@ import type { WorkerId } from '../base/ids.ts';
 import { TimeoutError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { DriverStart, DriverStatus, DriverToKeeper } from '../ipc/process-messages.ts';
+import { ExpirySweeper } from '../keys/expiry-sweeper.ts';
 import { LocalKeySpace } from '../keys/local-key-space.ts';
 import { Versions } from '../keys/versions.ts';
 import { LogReplicas } from '../kv/log-replicas.ts';
@@ -58,6 +59,7 @@ export class VolumeCore {
   readonly leases: LocalKeySpace;
   readonly upkeep: DriverBlockUpkeep;
   readonly dumps: DumpSchedule;
+  readonly #sweepers: readonly ExpirySweeper[];
   readonly #trust: DatabaseTrust;
   readonly #pending: PendingBlocks;
   readonly #readOnly: boolean;
@@ -73,6 +75,7 @@ export class VolumeCore {
     this.context = context;
     this.keys = new LocalKeySpace(context, { versions: parts.versions });
     this.leases = new LocalKeySpace(context, { versions: parts.versions, area: KEY_AREAS.leases });
+    this.#sweepers = [this.keys, this.leases].map((keys) => new ExpirySweeper(keys, { logger }));
     this.upkeep = new DriverBlockUpkeep({ engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, pool, blocks: parts.blocks, copies: start.description.copies, logger });
     this.dumps = new DumpSchedule({ context, description: start.description, pool, logger, intervalMs: start.readOnly ? 0 : start.dumpIntervalMs });
     this.#trust = parts.trust;
@@ -122,7 +125,10 @@ export class VolumeCore {
   /** From now on what is acknowledged reaches the disks by itself, copies are kept, and backups are made. */
   startUpkeep(): void {
     this.context.durability.start();
-    if (!this.#readOnly) this.upkeep.upkeep.start();
+    if (!this.#readOnly) {
+      this.upkeep.upkeep.start();
+      for (const sweeper of this.#sweepers) sweeper.start();
+    }
     this.dumps.start();
     this.members.start({ completeLogs: () => this.replicas.completeLogs(), hasCaughtUp: (link) => this.replicas.hasCaughtUp(link) && this.upkeep.isComplete(link) });
   }
@@ -134,7 +140,11 @@ export class VolumeCore {
 
   /** Nothing goes on by itself any more, as far as it can be waited for. */
   async stopUpkeep(): Promise<void> {
-    const ends = { 'a backup of the metadata': this.dumps.stop(), 'the background work on blocks': this.upkeep.upkeep.stop() };
+    const ends = {
+      'a backup of the metadata': this.dumps.stop(),
+      'the background work on blocks': this.upkeep.upkeep.stop(),
+      'the deletion of expired keys': Promise.all(this.#sweepers.map((sweeper) => sweeper.stop())).then(() => {}),
+    };
     for (const [what, end] of Object.entries(ends)) {
       await within(`the end of ${what}`, LIMITS.upkeepEndMs, end).catch((error: unknown) => this.#logger.warn({ err: error }, `${what} is left behind; it is begun again`));
     }
