@@ -8,13 +8,13 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/mount/**', 'test/model/**', 'test/posix/**'], testTimeout: 30_000, hookTimeout: 30_000 },
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/mount/**', 'test/model/**', 'test/posix/**', 'test/store/real/**'], testTimeout: 30_000, hookTimeout: 30_000 },
       },
       {
         extends: true,
         test: {
           name: 'mount',
-          include: ['test/mount/**/*.test.ts', 'test/model/**/*.test.ts', 'test/posix/**/*.test.ts'],
+          include: ['test/mount/**/*.test.ts', 'test/model/**/*.test.ts', 'test/posix/**/*.test.ts', 'test/store/real/**/*.test.ts'],
           globalSetup: ['test/support/build.ts'],
           testTimeout: 60_000,
           hookTimeout: 90_000,

@@ -23,6 +23,8 @@ export interface VolumeRequest {
   readonly volumeDirectory: string;
   /** Existing, empty directories; none: the volume gets four of its own. */
   readonly disks: readonly string[];
+  /** How many of its own. */
+  readonly embeddedDisks?: number | undefined;
   readonly copies?: number | undefined;
   /** Bytes. */
   readonly blockBytes?: number | undefined;
@@ -46,7 +48,7 @@ export function planVolume(request: VolumeRequest): VolumePlan {
   const volumeDirectory = resolveNew(request.volumeDirectory);
   const embedded = request.disks.length === 0;
   const directories = embedded
-    ? Array.from({ length: EMBEDDED_DISKS }, (_, index) => join(volumePaths(volumeDirectory).disks, String(index)))
+    ? Array.from({ length: request.embeddedDisks ?? EMBEDDED_DISKS }, (_, index) => join(volumePaths(volumeDirectory).disks, String(index)))
     : request.disks.map(checkDiskDirectory);
   checkDistinct(directories);
   checkVolumeDirectory(volumeDirectory, directories);

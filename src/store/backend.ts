@@ -59,7 +59,15 @@ export interface StoreStatistics {
   readonly pendingBytes: number;
 }
 
+/** `disk`: an existing directory, on which the shard gets one of its own; without it, it gets one in the store's. */
+export type ShardChange =
+  | { readonly action: 'add'; readonly disk?: string | undefined }
+  | { readonly action: 'drain' | 'undrain'; readonly shard: number }
+  | { readonly action: 'remove'; readonly shard: number; readonly force: boolean };
+
 export interface StoreBackend {
+  /** The number of the shard. StoreError as openStore; BUSY for one that is still needed. */
+  changeShards(change: ShardChange): Promise<number>;
   get(key: Buffer): Promise<FoundValue | undefined>;
   getMany(keys: readonly Buffer[]): Promise<readonly (FoundValue | undefined)[]>;
   has(key: Buffer): Promise<boolean>;

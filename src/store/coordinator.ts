@@ -5,13 +5,12 @@
 //               ▼                                  ▼
 //             closed ◄──────────────────────────  failed
 import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { KnownMembership } from '../base/membership.ts';
-import type { DiskAnswer, DiskRequest } from '../control/api.ts';
 import { RuntimeDirectory } from '../control/running-mounts.ts';
 import { newestEpoch } from '../disk/disk-state.ts';
 import { VolumeCore } from '../driver/volume-core.ts';
@@ -26,7 +25,8 @@ import { startWorkers } from '../keeper/survey.ts';
 import { VolumeLock } from '../keeper/volume-lock.ts';
 import { readVolume, volumePaths } from '../keeper/volume.ts';
 import { StoreError } from '../keys/errors.ts';
-import type { StoreStatistics } from './backend.ts';
+import type { ShardChange, StoreStatistics } from './backend.ts';
+import { shardDirectory } from './shard-directory.ts';
 import { CurrentKeySpace } from './current-key-space.ts';
 
 export interface CoordinatorOptions {
@@ -59,6 +59,7 @@ export class Coordinator {
   #firstEpoch: DriverEpoch | undefined;
   #membership: KnownMembership | undefined;
   #reopens = 0;
+  #changing = false;
 
   private constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -124,18 +125,35 @@ export class Coordinator {
     };
   }
 
-  /** Adds, drains or removes a shard. Reads and writes wait a moment; what has to move moves in the background. */
-  async changeDisks(request: DiskRequest): Promise<DiskAnswer> {
+  /** Reads and writes wait a moment; what has to move moves in the background. UserError where that cannot be. */
+  async changeShards(change: ShardChange): Promise<number> {
+    if (this.#changing) throw new StoreError('BUSY', 'the shards are being changed: try again when that is done');
+    this.#changing = true;
+    try {
+      return await this.#carryOut(change);
+    } finally {
+      this.#changing = false;
+    }
+  }
+
+  async #carryOut(change: ShardChange): Promise<number> {
     const crew = this.#crew;
-    const coordinator = this;
-    return new DiskChanges({
+    const { volumeDirectory, logger } = this.#options;
+    const handOver = (): Promise<void> => this.#reopen('a change of shards');
+    const changes = new DiskChanges({
       get description() { return crew.description; },
       set description(description) { crew.description = description; },
       addWorker: (disk) => crew.addWorker(disk),
       removeWorker: (worker) => crew.removeWorker(worker),
-      handOver: () => coordinator.#reopen('a change of shards'),
-      link: { status: () => Promise.resolve(coordinator.core.status()) },
-    }, { volumeDirectory: this.#options.volumeDirectory, log: this.#options.logger }).carryOut(request);
+      handOver,
+      link: { status: async () => this.core.status() },
+    }, { volumeDirectory, log: logger });
+    if (change.action === 'add') {
+      const directory = shardDirectory(change.disk, join(volumePaths(volumeDirectory).disks, String(nextWorker(crew.description))));
+      return (await changes.carryOut({ action: 'add', directory })).disk;
+    }
+    if (change.action === 'remove') return (await changes.carryOut({ action: 'remove', disk: change.shard, force: change.force })).disk;
+    return (await changes.carryOut({ action: change.action, disk: change.shard })).disk;
   }
 
   /** All that was acknowledged on the disks, the shards ended, the volume free for others. */

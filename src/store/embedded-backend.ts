@@ -3,13 +3,14 @@ import { LIMITS } from '../base/limits.ts';
 import { ConflictError, StoreError } from '../keys/errors.ts';
 import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
 import type { LeaseGrant, Leases } from '../keys/leases.ts';
-import type { Change, ChangeResult, Condition, FoundValue, OpenValue, RangePage, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
+import type { Change, ChangeResult, Condition, FoundValue, OpenValue, RangePage, ShardChange, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
 import { CommitQueue } from './commit-queue.ts';
 
 export interface EmbeddedParts {
   readonly keys: KeySpace;
   readonly leases: Leases;
   statistics(): Promise<StoreStatistics>;
+  changeShards(change: ShardChange): Promise<number>;
   /** Syncs, and ends what the store runs on. */
   close(): Promise<void>;
 }
@@ -123,6 +124,11 @@ export class EmbeddedBackend implements StoreBackend {
 
   statistics(): Promise<StoreStatistics> {
     return this.#parts.statistics();
+  }
+
+  async changeShards(change: ShardChange): Promise<number> {
+    await this.#commits.settled();
+    return this.#parts.changeShards(change);
   }
 
   async sync(): Promise<void> {

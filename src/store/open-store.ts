@@ -1,5 +1,5 @@
 // openStore: makes a store where there is none, and opens it in this process.
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { EXIT, UserError } from '../base/errors.ts';
 import { assertLimits } from '../base/limits.ts';
@@ -13,6 +13,7 @@ import { Leases } from '../keys/leases.ts';
 import type { StoreErrorCode } from '../keys/errors.ts';
 import { Coordinator } from './coordinator.ts';
 import { EmbeddedBackend } from './embedded-backend.ts';
+import { shardDirectory, shardOn } from './shard-directory.ts';
 import { Store } from './store.ts';
 
 export interface OpenStoreOptions {
@@ -39,8 +40,7 @@ export interface OpenStoreOptions {
 
 const SHARDS_DEFAULT = 4;
 const SHARDS_MAX = 64;
-/** In each directory of `disks`. */
-const SHARD_DIRECTORY = 'sdfs-shard';
+/** On the first of `disks`. */
 const STORE_DIRECTORY = 'sdfs-store';
 
 /**
@@ -56,7 +56,8 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
     const logger = createLogger({ role: 'store', ...log });
     const coordinator = await Coordinator.open({ volumeDirectory, forceDegraded: options.forceDegraded === true, logger, log });
     const backend = new EmbeddedBackend({
-      keys: coordinator.keys, leases: new Leases(coordinator.leases), statistics: () => coordinator.statistics(), close: () => coordinator.close(),
+      keys: coordinator.keys, leases: new Leases(coordinator.leases), statistics: () => coordinator.statistics(),
+      changeShards: (change) => coordinator.changeShards(change).catch((error: unknown) => { throw asOpenError(error); }), close: () => coordinator.close(),
     });
     return new Store(backend, { sync: options.sync === true });
   } catch (error) {
@@ -90,20 +91,26 @@ async function place(options: OpenStoreOptions): Promise<string> {
 }
 
 async function make(directory: string, { disks, shards, copies }: { disks: readonly string[] | undefined; shards: number; copies: number | undefined }): Promise<void> {
-  const directories = disks?.map((disk) => {
-    if (!existsSync(disk)) throw new StoreError('INVALID', `disk directory ${disk} does not exist: make it (and mount the disk there) first`);
-    return join(resolve(disk), SHARD_DIRECTORY);
-  }) ?? Array.from({ length: shards }, (_, index) => join(volumePaths(directory).disks, String(index)));
-  if (disks === undefined && existsSync(directory) && readdirSync(directory).length > 0) throw new StoreError('FOREIGN', `${directory} is not empty, and no store: give an empty or a new directory`);
-  for (const shard of directories) mkdirSync(shard, { recursive: true, mode: 0o700 });
-  await createVolume(planVolume({ volumeDirectory: directory, disks: directories, copies, name: 'store' }), initDisk);
+  const made: string[] = [];
+  try {
+    const directories = (disks ?? []).map((disk) => {
+      const isNew = !existsSync(shardOn(disk));
+      const shard = isNew ? shardDirectory(disk, '') : shardOn(disk);
+      if (isNew) made.push(shard);
+      return shard;
+    });
+    await createVolume(planVolume({ volumeDirectory: directory, disks: directories, embeddedDisks: shards, copies, name: 'store' }), initDisk);
+  } catch (error) {
+    for (const shard of made) rmSync(shard, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 /** What the shards say of their store, when its own directory is lost; the newest counts. */
 function describedBy(disks: readonly string[]): VolumeDescription | undefined {
   let newest: VolumeDescription | undefined;
   for (const disk of disks) {
-    const shard = join(resolve(disk), SHARD_DIRECTORY);
+    const shard = shardOn(disk);
     if (!existsSync(shard)) continue;
     const { description } = readIdentity(shard);
     if (newest === undefined || description.generation > newest.generation) newest = description;
@@ -114,7 +121,7 @@ function describedBy(disks: readonly string[]): VolumeDescription | undefined {
 function checkFits(description: VolumeDescription, { disks, shards, copies }: OpenStoreOptions): void {
   if (copies !== undefined && copies !== description.copies) throw invalid(`the store keeps ${description.copies} copies, not ${copies}`);
   if (shards !== undefined && shards !== description.disks.length) throw invalid(`the store has ${description.disks.length} shards, not ${shards}: they are added and drained while it is open`);
-  const strange = disks?.find((disk) => !description.disks.some(({ directory }) => directory === join(resolve(disk), SHARD_DIRECTORY)));
+  const strange = disks?.find((disk) => !description.disks.some(({ directory }) => directory === shardOn(disk)));
   if (strange !== undefined) throw invalid(`no shard of the store is at ${strange}; it has them at ${description.disks.map(({ directory }) => directory).join(', ')}`);
 }
 

@@ -101,12 +101,8 @@ export class Store {
   async getStream(key: KeyLike): Promise<Readable | undefined> {
     const value = await this.#open.open(keyOf(key));
     if (value === undefined) return undefined;
-    const assertOpen = () => this.#open;
     return Readable.from((async function* pieces() {
-      for (let at = 0; at < value.bytes; at += LIMITS.blockBytesMax) {
-        assertOpen();
-        yield await value.read(at, Math.min(LIMITS.blockBytesMax, value.bytes - at));
-      }
+      for (let at = 0; at < value.bytes; at += LIMITS.blockBytesMax) yield await value.read(at, Math.min(LIMITS.blockBytesMax, value.bytes - at));
     })(), { objectMode: false, highWaterMark: LIMITS.blockBytesMax });
   }
 
@@ -153,7 +149,6 @@ export class Store {
     try {
       const changes: Change[] = [];
       for (const operation of operations as readonly BatchOperation[]) {
-        if (operation === null || typeof operation !== 'object') throw new StoreError('INVALID', `an operation of a batch is a set or a delete, not ${JSON.stringify(operation)}`);
         const key = keyOf(operation.key);
         if (operation.type === 'delete') changes.push({ kind: 'delete', key, ...conditionOf(operation) });
         else {
@@ -198,6 +193,24 @@ export class Store {
   /** As lock, and undefined at once when somebody else holds it. */
   async lease(name: KeyLike, options: { readonly ttlMs: number }): Promise<Lock | undefined> {
     return this.#acquire(keyOf(name), checkTtl(options.ttlMs), 0);
+  }
+
+  /**
+   * A further shard, on a directory of another disk, or, without `disk`, in the store's own. Its share moves to it in the
+   * background, and nothing else; meanwhile reads and writes go on, after a moment in which they wait. Resolves with its number.
+   */
+  async addShard(disk?: string): Promise<number> {
+    return this.#open.changeShards({ action: 'add', disk });
+  }
+
+  /** Moves what a shard has to the others, in the background: `stats` says how much is left on it. */
+  async drainShard(shard: number): Promise<void> {
+    await this.#open.changeShards({ action: 'drain', shard });
+  }
+
+  /** Takes a shard away that was drained. StoreError BUSY while something is on it, unless `force`: then the others copy what they have anew. */
+  async removeShard(shard: number, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
+    await this.#open.changeShards({ action: 'remove', shard, force });
   }
 
   async stats(): Promise<StoreStatistics> {

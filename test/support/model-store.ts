@@ -1,4 +1,5 @@
 // A Store over key spaces in memory, for tests of what lies between the two.
+import { StoreError } from '../../src/keys/errors.ts';
 import { Leases } from '../../src/keys/leases.ts';
 import { EmbeddedBackend } from '../../src/store/embedded-backend.ts';
 import { Store } from '../../src/store/store.ts';
@@ -22,6 +23,7 @@ export function modelStore({ sync = false, keys = new ModelKeySpace() }: { sync?
     keys,
     leases,
     statistics: async () => ({ keys: keys.count, copies: 1, totalBytes: 0, availableBytes: 0, shards: [], degradedBlocks: 0, pendingBytes: 0 }),
+    changeShards: () => Promise.reject(new StoreError('INVALID', 'a store in memory has no shards')),
     close: async () => {
       made.closes++;
     },
