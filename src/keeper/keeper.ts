@@ -20,19 +20,18 @@ import type { MountOptions } from '../kernel/mount-options.ts';
 import type { ChildModules } from './children.ts';
 import { Crew } from './crew.ts';
 import { deferred } from './deferred.ts';
-import { keepDescription, newestDescription, nextWorker } from './description.ts';
+import { newestDescription } from './description.ts';
 import { DiskChanges } from './disk-changes.ts';
+import { everyStep } from './every-step.ts';
 import type { KernelEdge } from './kernel-edge.ts';
 import { createMountHolder } from './mount-holder.ts';
 import type { MountHolder } from './mount-holder.ts';
 import { checkMountpoint } from './mountpoint.ts';
-import { VolumeState } from './state.ts';
 import { statusReport } from './status-report.ts';
 import type { ChildEnd } from './supervisor.ts';
-import { waitForPredecessor } from './predecessor.ts';
 import { startWorkers } from './survey.ts';
 import { upgrade } from './upgrade.ts';
-import { VolumeLock } from './volume-lock.ts';
+import { VolumeHold } from './volume-hold.ts';
 import { readVolume, volumePaths } from './volume.ts';
 
 export interface KeeperComponents {
@@ -73,8 +72,7 @@ export class Keeper implements ControlHandler {
   /** Resolved when the users of a busy mount have had time enough. */
   readonly #graceOver = deferred<void>();
   #phase: Phase = 'new';
-  #lock: VolumeLock | undefined;
-  #state: VolumeState | undefined;
+  #hold: VolumeHold | undefined;
   #control: ControlServer | undefined;
   readonly #holder: MountHolder;
   /** What the first driver negotiated with the kernel, for its successors. */
@@ -134,25 +132,20 @@ export class Keeper implements ControlHandler {
 
   async #bringUp(): Promise<void> {
     const { mountpoint, volumeDirectory } = this.#options;
-    const paths = volumePaths(volumeDirectory);
     const { dead } = checkMountpoint(mountpoint);
-    await waitForPredecessor(this.#description.volume);
+    this.#hold = await VolumeHold.acquire(this.#description, this.#runtime, { volumeDirectory, mountpoint, log: this.#log });
     this.#assertStarting();
-    this.#lock = await VolumeLock.acquire(paths.lock, { mountpoint, log: this.#log });
     if (dead) {
       this.#log.warn({ mountpoint }, 'a dead sdfs mount is in the way: detaching it');
       await this.#kernel.unmount(mountpoint, 'detach');
       checkMountpoint(mountpoint);
     }
-    keepDescription(volumeDirectory, this.#description);
-    this.#runtime.create(nextWorker(this.#description));
-    this.#state = new VolumeState(paths.state, { onProblem: (message, err) => this.#log.error({ err }, message) });
     this.#assertStarting();
     this.#register();
     this.#control = await ControlServer.listen(this, { socket: this.#runtime.controlSocket, log: this.#log });
     this.#assertStarting();
     await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: this.#log });
-    this.#state.startBehind(newestEpoch(this.#description.disks.map(({ directory }) => directory)));
+    this.#hold.state.startBehind(newestEpoch(this.#description.disks.map(({ directory }) => directory)));
     this.#assertStarting();
     this.#holder.mount();
     this.#register();
@@ -292,7 +285,7 @@ export class Keeper implements ControlHandler {
     const { connection } = this.#holder;
     this.#phase = 'ending';
     let clean = false;
-    const steps: readonly (readonly [what: string, step: () => unknown])[] = [
+    clean = (await everyStep([
       ['end the connection', () => driverExit === 'killed' && connection !== null && this.#kernel.abort(connection)],
       // Also after an end that came from the kernel: an aborted connection leaves a dead mount in the tree.
       ['detach the mount', () => connection !== null && this.#kernel.isMounted(mountpoint, connection) && this.#kernel.unmount(mountpoint, 'detach')],
@@ -307,19 +300,10 @@ export class Keeper implements ControlHandler {
         if (driverExit === 'killed') await this.#crew.killAll();
         else clean = (await this.#crew.stopWorkers()) && clean;
       }],
-      ['mark the volume clean', () => clean && this.#state?.markClean()],
+      ['mark the volume clean', (well) => well && clean && this.#hold?.state.markClean()],
       ['close the control socket', () => this.#control?.close()],
-      ['remove the runtime directory', () => this.#lock && this.#runtime.remove()],
-      ['release the lock', () => this.#lock?.release()],
-    ];
-    for (const [what, step] of steps) {
-      try {
-        await step();
-      } catch (error) {
-        clean = false;
-        this.#log.error({ err: error }, `could not ${what}`);
-      }
-    }
+      ['let the volume go', () => this.#hold?.release()],
+    ], this.#log)) && clean;
     this.#phase = 'ended';
     this.#log.info({ clean }, 'ended');
     this.#finished.resolve(clean || driverExit === 'killed' ? EXIT.ok : EXIT.failure);
@@ -359,9 +343,9 @@ export class Keeper implements ControlHandler {
 
   #driverStart(crashed: boolean): DriverStart {
     const { mountpoint, volumeDirectory, mount, log } = this.#options;
-    if (this.#state === undefined) throw new Error('a driver was started before the volume was locked');
+    if (this.#hold === undefined) throw new Error('a driver was started before the volume was locked');
     const description = this.#crew.description;
-    const epoch = this.#state.nextEpoch();
+    const epoch = this.#hold.state.nextEpoch();
     this.#mountEpoch ??= epoch;
     return {
       type: 'start', description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
@@ -379,11 +363,11 @@ export class Keeper implements ControlHandler {
 
   /** Notes who runs this mount, for the time when the keeper cannot be asked. */
   #register(): void {
-    if (this.#lock === undefined || this.#phase === 'ended') return;
+    if (this.#hold === undefined || this.#phase === 'ended') return;
     const keeper = identifyProcess(process.pid);
     if (keeper === undefined) return;
     try {
-      this.#runtime.write({
+      this.#hold.register({
         version: 1, volume: this.#description.volume, name: this.#description.name, volumeDirectory: this.#options.volumeDirectory,
         mountpoint: this.#options.mountpoint, connection: this.#holder.connection, attached: this.#phase !== 'detached',
         since: this.#since, keeper, children: this.#crew.identities(),

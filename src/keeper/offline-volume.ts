@@ -10,11 +10,9 @@ import type { RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 import { CHILD_MODULES } from './children.ts';
 import type { ChildModules } from './children.ts';
 import { Crew } from './crew.ts';
-import { keepDescription, newestDescription, nextWorker } from './description.ts';
-import { waitForPredecessor } from './predecessor.ts';
-import { VolumeState } from './state.ts';
+import { newestDescription } from './description.ts';
 import { startWorkers } from './survey.ts';
-import { VolumeLock } from './volume-lock.ts';
+import { VolumeHold } from './volume-hold.ts';
 import { readVolume, volumePaths } from './volume.ts';
 
 export interface OfflineOptions {
@@ -33,8 +31,7 @@ export class OfflineVolume {
   readonly #description: VolumeDescription;
   readonly #runtime: RuntimeDirectory;
   readonly #crew: Crew;
-  #lock: VolumeLock | undefined;
-  #state: VolumeState | undefined;
+  #hold: VolumeHold | undefined;
   #mountEpoch: DriverEpoch | undefined;
   #membership: KnownMembership | undefined;
 
@@ -71,14 +68,9 @@ export class OfflineVolume {
 
   async #bringUp(): Promise<void> {
     const { volumeDirectory, purpose, logger } = this.#options;
-    const paths = volumePaths(volumeDirectory);
-    await waitForPredecessor(this.#description.volume);
-    this.#lock = await VolumeLock.acquire(paths.lock, { mountpoint: `(${purpose})`, log: logger });
-    keepDescription(volumeDirectory, this.#description);
-    this.#runtime.create(nextWorker(this.#description));
-    this.#state = new VolumeState(paths.state, { onProblem: (message, err) => logger.warn({ err }, message) });
+    this.#hold = await VolumeHold.acquire(this.#description, this.#runtime, { volumeDirectory, mountpoint: `(${purpose})`, log: logger });
     await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: logger });
-    this.#state.startBehind(newestEpoch(this.#description.disks.map(({ directory }) => directory)));
+    this.#hold.state.startBehind(newestEpoch(this.#description.disks.map(({ directory }) => directory)));
     await this.#crew.startDriver();
   }
 
@@ -92,7 +84,7 @@ export class OfflineVolume {
     await this.#end(async () => {
       const driver = await this.#crew.driver.stop();
       clean = (await this.#crew.stopWorkers()) && driver.code === 0;
-      if (clean) this.#state?.markClean();
+      if (clean) this.#hold?.state.markClean();
     });
     if (!clean) throw new UserError(`the volume was not closed cleanly; its log says why: ${this.#options.log.file ?? 'stderr'}`, EXIT.failure);
   }
@@ -101,15 +93,14 @@ export class OfflineVolume {
     try {
       await endChildren();
     } finally {
-      if (this.#lock !== undefined) this.#runtime.remove();
-      await this.#lock?.release();
-      this.#lock = undefined;
+      await this.#hold?.release();
+      this.#hold = undefined;
     }
   }
 
   #driverStart(): DriverStart {
     const { volumeDirectory, log, edge, forceDegraded } = this.#options;
-    const epoch = this.#state!.nextEpoch();
+    const epoch = this.#hold!.state.nextEpoch();
     this.#mountEpoch ??= epoch;
     return {
       type: 'start', description: this.#description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
