@@ -101,8 +101,12 @@ export class Store {
   async getStream(key: KeyLike): Promise<Readable | undefined> {
     const value = await this.#open.open(keyOf(key));
     if (value === undefined) return undefined;
+    const assertOpen = () => this.#open;
     return Readable.from((async function* pieces() {
-      for (let at = 0; at < value.bytes; at += LIMITS.blockBytesMax) yield await value.read(at, Math.min(LIMITS.blockBytesMax, value.bytes - at));
+      for (let at = 0; at < value.bytes; at += LIMITS.blockBytesMax) {
+        assertOpen();
+        yield await value.read(at, Math.min(LIMITS.blockBytesMax, value.bytes - at));
+      }
     })(), { objectMode: false, highWaterMark: LIMITS.blockBytesMax });
   }
 
@@ -149,6 +153,7 @@ export class Store {
     try {
       const changes: Change[] = [];
       for (const operation of operations as readonly BatchOperation[]) {
+        if (operation === null || typeof operation !== 'object') throw new StoreError('INVALID', `an operation of a batch is a set or a delete, not ${JSON.stringify(operation)}`);
         const key = keyOf(operation.key);
         if (operation.type === 'delete') changes.push({ kind: 'delete', key, ...conditionOf(operation) });
         else {

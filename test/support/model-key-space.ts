@@ -68,7 +68,7 @@ export class ModelKeySpace implements KeySpace {
     const part = value.data.subarray(offset, offset + bytes);
     if (!value.prepared) return part;
     return new Promise((resolve, reject) => {
-      setImmediate(() => (value.gone ? reject(new StoreError('CHANGED', 'the value was replaced or deleted while it was read: read it again')) : resolve(part)));
+      setImmediate(() => (value.gone ? reject(new StoreError('CHANGED', 'the value was replaced or deleted while it was read: read it again')) : resolve(Buffer.from(part))));
     });
   }
 
