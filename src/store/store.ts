@@ -97,7 +97,7 @@ export class Store {
     return (await this.#open.getMany(keys.map(keyOf))).map((found) => found?.value);
   }
 
-  /** The value in pieces. Ends with StoreError CHANGED when the key is set or deleted before all was read. */
+  /** The value in pieces: all of one, or StoreError CHANGED when it was replaced or deleted before all was read. */
   async getStream(key: KeyLike): Promise<Readable | undefined> {
     const value = await this.#open.open(keyOf(key));
     if (value === undefined) return undefined;
