@@ -75,7 +75,7 @@ export function exitCodeOf({ findings, left }: FsckAnswer): ExitCode {
 
 export function formatFsck(answer: FsckAnswer, options: { repair: boolean }): string {
   const { findings, left, sums, rounds, tookMs } = answer;
-  const sections = [`${sums.inodes} files and directories, ${sums.blocks} blocks looked at in ${(tookMs / 1000).toFixed(1)} s${rounds > 1 ? `, in ${rounds} rounds` : ''}`];
+  const sections = [`${sums.inodes} files and directories, ${sums.keys > 0 ? `${sums.keys} keys, ` : ''}${sums.blocks} blocks looked at in ${(tookMs / 1000).toFixed(1)} s${rounds > 1 ? `, in ${rounds} rounds` : ''}`];
   if (sums.setAside > 0) sections.push(`${sums.setAside} rows that could not be read are kept aside; "sdfs dump" has them`);
   if (findings.length === 0) return [...sections, colour.green('nothing is wrong')].join('\n');
   sections.push(formatTable(['FOUND', ...(options.repair ? ['REPAIRED'] : []), 'WHAT'], findings.map((found) => [

@@ -59,5 +59,10 @@ function printFiles({ damaged }: UpkeepAnswer, options: ScrubOptions): void {
   if (found.blocks.length > 0) process.exitCode = EXIT.damaged;
   if (options.json) return print(JSON.stringify(found, null, 2));
   if (found.blocks.length === 0) return print('every block that was looked at has a good copy');
-  print(formatTable(['FILE', 'OFFSET', 'BYTES'], found.files.flatMap(({ inode, paths, ranges }) => ranges.map(({ offset, bytes }) => [paths[0] ?? `inode ${inode}, without a name`, String(offset), String(bytes)]))));
+  print(formatTable(['FILE', 'OFFSET', 'BYTES'], found.files.flatMap((owner) => owner.ranges.map(({ offset, bytes }) => [ownerName(owner), String(offset), String(bytes)]))));
+}
+
+/** Who needs a block, for people. */
+export function ownerName({ inode, key, paths }: { readonly inode: number; readonly key?: string; readonly paths: readonly string[] }): string {
+  return key === undefined ? (paths[0] ?? `inode ${inode}, without a name`) : `key ${JSON.stringify(key)}`;
 }

@@ -65,7 +65,7 @@ export class Driver {
     const locks = start.locks === 'sdfs' ? new MachineLocks({ store: lockRows(engine, start.mountEpoch), epoch: start.epoch, waitsForOpenFile: waitsForOpenFileLock }) : undefined;
     const orphans = fs?.recoverOrphans({ free: start.session === undefined });
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, orphans, locks: locks?.counts.held, pendingBytes: core.pendingBytes, takeover: start.session !== undefined }, 'driver serves');
-    const fsck = new DriverFsck({ context, pool: core.pool, blocks: core.blocks, replicas: core.replicas, upkeep: core.upkeep, copies: start.description.copies, exclusive: isOffline });
+    const fsck = new DriverFsck({ context, pool: core.pool, blocks: core.blocks, replicas: core.replicas, upkeep: core.upkeep, copies: start.description.copies, keySpaces: [core.keys, core.leases], exclusive: isOffline });
     const edge = await openEdge({ fs, orphans: context.orphans, locks }, start, callbacks);
     const driver = new Driver({ start, callbacks, core, fsck, edge, locks });
     // Without a mount nothing is done by itself: what is damaged must be looked at before it is acted on.

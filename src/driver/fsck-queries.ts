@@ -7,6 +7,7 @@ import type { Finding, RepairTools } from '../fsck/finding.ts';
 import { runFsck } from '../fsck/fsck.ts';
 import type { FsckProgress, FsckReport } from '../fsck/fsck.ts';
 import type { FsckAnswer, RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
+import type { LocalKeySpace } from '../keys/local-key-space.ts';
 import type { LogReplicas } from '../kv/log-replicas.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import { findBlockOwners } from '../metadata/block-owners.ts';
@@ -20,6 +21,8 @@ export interface FsckSources {
   readonly replicas: LogReplicas;
   readonly upkeep: DriverBlockUpkeep;
   readonly copies: number;
+  /** Of all areas. */
+  readonly keySpaces: readonly LocalKeySpace[];
   /** Nobody but fsck changes anything: the volume is not mounted. */
   readonly exclusive: boolean;
 }
@@ -92,6 +95,7 @@ export class DriverFsck {
       newInode: () => context.allocator.inode(),
       blockBytes: (id) => this.#blockBytes(id),
       correctInodeCount: (delta) => context.engine.correctInodeCount(delta),
+      correctKeyCount: (area, delta) => this.#parts.keySpaces.find((space) => space.area === area)!.correctCount(delta),
       reserved: (delta) => { context.space.reservedBytes += delta; },
       exclusive,
     };
@@ -114,8 +118,9 @@ export class DriverFsck {
     const { context, replicas, upkeep, copies } = this.#parts;
     const { counts } = await upkeep.upkeep.reconcile({ dryRun: true });
     const files = await findBlockOwners(context.engine.reader, counts.unreadable.slice(0, UNREADABLE_NAMED_MAX));
-    for (const { inode, ranges } of files) {
-      await report({ kind: 'copiesNone', subject: { inode: inode as InodeNumber }, count: ranges.length, detail: `inode ${inode}: ${ranges.map(({ offset, bytes }) => `bytes ${offset} to ${offset + bytes}`).join(', ')}` });
+    for (const { inode, key, ranges } of files) {
+      const subject = key === undefined ? { inode: inode as InodeNumber } : {};
+      await report({ kind: 'copiesNone', subject, count: ranges.length, detail: `${key === undefined ? `inode ${inode}` : `key ${JSON.stringify(key)}`}: ${ranges.map(({ offset, bytes }) => `bytes ${offset} to ${offset + bytes}`).join(', ')}` });
     }
     let made: Promise<boolean> | undefined;
     const make = (): Promise<boolean> => (made ??= upkeep.upkeep.reconcile({ dryRun: false }).then(({ complete }) => complete));

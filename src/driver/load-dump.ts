@@ -10,6 +10,7 @@ import type { Row } from '../metadata/engine.ts';
 import { databaseExists, setDatabaseAside } from '../metadata/lmdb/database-files.ts';
 import { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
+import { KEY_VERSION_LEASE } from '../metadata/key-rows.ts';
 import { BOOKKEEPING, decodeNumber, encodeNumber, keys } from '../metadata/schema.ts';
 import { databaseReserve } from './database-reserve.ts';
 import { DatabaseTrust } from './database-trust.ts';
@@ -18,6 +19,8 @@ import { placeJournal } from './journal-place.ts';
 const BATCH_ROWS = 1024;
 const EPOCH_SHIFT = 16;
 const EPOCH_MAX = 2 ** 16;
+/** More than can be given out: so versions of after a load are above those of before it, and above those of an earlier load. */
+const VERSIONS_A_MILLISECOND = 1024;
 
 /**
  * Leaves the driver's database as one that was closed cleanly, with the rows of the dump and a sequence above any that a
@@ -42,11 +45,13 @@ export async function loadDump(parts: { start: DriverStart; order: LoadOrder; po
   const data: ReplayedData[] = [];
   let batch: Row[] = [];
   let dumpEpoch = 0;
+  let dumpVersions = 0;
   for await (const part of readDump(order.file)) {
     if (part.kind === 'header' && part.header.volume !== start.description.volume) throw new UserError(`the dump ${order.file} is of another volume (${part.header.volume})`, EXIT.foreign);
     if (part.kind === 'data') data.push({ id: part.id, data: part.data, sequence });
     if (part.kind !== 'row') continue;
     if (part.row[0].equals(keys.bookkeeping(BOOKKEEPING.blockEpoch))) dumpEpoch = decodeNumber(part.row[1]);
+    if (part.row[0].equals(keys.bookkeeping(KEY_VERSION_LEASE))) dumpVersions = decodeNumber(part.row[1]);
     if (batch.push(part.row) < BATCH_ROWS) continue;
     engine.load(batch);
     batch = [];
@@ -55,6 +60,8 @@ export async function loadDump(parts: { start: DriverStart; order: LoadOrder; po
   batch.push(
     [keys.bookkeeping(BOOKKEEPING.blockEpoch), encodeNumber(Math.max(blockEpoch, dumpEpoch + 1))],
     [keys.bookkeeping(BOOKKEEPING.garbageHold), encodeNumber(Date.now())],
+    // Versions of keys that came after the dump must not come again, and nothing knows them: more than any store gets to by now.
+    [keys.bookkeeping(KEY_VERSION_LEASE), encodeNumber(Math.max(dumpVersions, Date.now() * VERSIONS_A_MILLISECOND))],
   );
   engine.load(batch);
   await engine.setSequence(sequence);

@@ -3,7 +3,7 @@
 import { KvBlockEngine } from '../blocks/kv-engine.ts';
 import type { Logger } from '../base/log.ts';
 import type { WorkerId } from '../base/ids.ts';
-import { TimeoutError } from '../base/errors.ts';
+import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { DriverStart, DriverStatus, DriverToKeeper } from '../ipc/process-messages.ts';
 import { ExpirySweeper } from '../keys/expiry-sweeper.ts';
@@ -17,6 +17,7 @@ import { WorkerPool } from '../kv/worker-pool.ts';
 import type { LockEngine } from '../locks/lock-engine.ts';
 import { Allocator } from '../metadata/allocator.ts';
 import { KEY_AREAS } from '../metadata/key-rows.ts';
+import { isNewer } from '../metadata/schema-version.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import { Compactor } from '../vfs/compactor.ts';
 import { AccessTimes, Space } from '../vfs/context.ts';
@@ -93,6 +94,10 @@ export class VolumeCore {
     const { members, forced, begin } = mountMembers(pool, { start, logger, tell: callbacks.tell });
     const loaded = start.edge.kind === 'offline' && start.edge.load !== undefined ? await loadDump({ start, order: start.edge.load, pool, logger }) : [];
     const { engine, trust, pendingData, best, ahead, damaged, ...opened } = await openMetadata({ start, place: placeState(start, pool, logger), pool, members, logger, onFailure: callbacks.onDefect });
+    if (isNewer(engine.reader)) {
+      await engine.abandon();
+      throw new UserError('the metadata was written by a newer sdfs; install that version', EXIT.unsupported);
+    }
     const newBlockEpoch = opened.newBlockEpoch || forced;
     await begin(best);
     const onDegraded = members.beforeDegraded;

@@ -2,6 +2,8 @@
 import { formatBlockId, parseBlockId } from '../base/ids.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import type { Row } from '../metadata/engine.ts';
+import { KEY_AREAS, decodeExpiryRowKey, decodeKeyRecord, encodeKeyRecord, expiryRowKey, keyOfKeyRow, keyRowKey } from '../metadata/key-rows.ts';
+import type { KeyArea } from '../metadata/key-rows.ts';
 import { rowType } from '../metadata/row-types.ts';
 import type { RowType } from '../metadata/row-types.ts';
 import {
@@ -37,6 +39,23 @@ function numberIn(fields: Fields, name: string): number {
   if (typeof value !== 'number') throw new TypeError(`"${name}" is no number`);
   return value;
 }
+const keyKind = (area: KeyArea): Kind => ({
+  write: (key, value) => {
+    const { version, expiresMs, inline, blocks } = decodeKeyRecord(value);
+    return { key: bytesText(keyOfKeyRow(key)), version, expiresMs, ...(inline === undefined ? { blocks: blocks.map(({ block, bytes }) => [formatBlockId(block), bytes]) } : { value: bytesText(inline) }) };
+  },
+  read: (fields) => [keyRowKey(area, textBytes(fields['key'])), encodeKeyRecord({
+    version: numberIn(fields, 'version'), expiresMs: numberIn(fields, 'expiresMs'), inline: fields['value'] === undefined ? undefined : textBytes(fields['value']),
+    blocks: ((fields['blocks'] ?? []) as [string, number][]).map(([block, bytes]) => ({ block: parseBlockId(block), bytes })),
+  })],
+});
+const expiryKind = (area: KeyArea): Kind => ({
+  write: (rowKey) => {
+    const { expiresMs, key } = decodeExpiryRowKey(rowKey);
+    return { expiresMs, key: bytesText(key) };
+  },
+  read: (fields) => [expiryRowKey(area, numberIn(fields, 'expiresMs'), textBytes(fields['key'])), PRESENT],
+});
 const blockIn = (fields: Fields): BlockId => parseBlockId(String(fields['block']));
 
 const KINDS: { readonly [T in RowType]: Kind } = {
@@ -98,6 +117,10 @@ const KINDS: { readonly [T in RowType]: Kind } = {
     read: (fields) => [keys.block(blockIn(fields)), encodeBlockRow({ bytes: numberIn(fields, 'bytes'), references: numberIn(fields, 'references'), liveBytes: numberIn(fields, 'liveBytes') })],
   },
   orphan: { write: (key) => ({ inode: numberOfKey(key) }), read: (fields) => [keys.orphan(inodeIn(fields)), PRESENT] },
+  key: keyKind(KEY_AREAS.keys),
+  keyExpiry: expiryKind(KEY_AREAS.keys),
+  lease: keyKind(KEY_AREAS.leases),
+  leaseExpiry: expiryKind(KEY_AREAS.leases),
   garbage: { write: (key) => ({ block: formatBlockId(blockOfKey(key)) }), read: (fields) => [keys.garbage(blockIn(fields)), PRESENT] },
 };
 

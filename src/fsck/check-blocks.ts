@@ -1,25 +1,36 @@
-// Blocks against the extents that name them: that they exist, their bounds, references and live bytes.
+// Blocks against the extents and keys that name them: that they exist, their bounds, references and live bytes.
 //
-// Extents are in the order of files, and not of blocks: blocks are taken a window at a time, as names are (check-names.ts).
+// Extents and keys are in orders of their own, and not that of blocks: blocks are taken a window at a time, as names are (check-names.ts).
 import { blockKey, compareBlockIds, formatBlockId } from '../base/ids.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import { blockOfKey, encodeBlockRow, decodeBlockRow, keys, numberOfKey } from '../metadata/schema.ts';
 import type { Extent } from '../metadata/schema.ts';
 import type { Row } from '../metadata/engine.ts';
+import { KEY_AREAS, keyOfKeyRow, keyRange } from '../metadata/key-rows.ts';
 import { rangeOfType, setAsideKey } from '../metadata/row-types.ts';
 import { setAside } from './checker.ts';
 import type { Checker } from './checker.ts';
-import { readBlockRow, readExtents } from './decode.ts';
-import type { Repair } from './finding.ts';
+import { readBlockRow, readExtents, readKeyRow } from './decode.ts';
+import type { Repair, Subject } from './finding.ts';
 import { guarded, holdGarbage } from './finding.ts';
 import type { RowCursor } from './row-cursor.ts';
+
+type Piece = Pick<Extent, 'block' | 'blockOffset' | 'bytes'>;
+
+const KEY_RANGES = Object.values(KEY_AREAS).map(keyRange);
 
 /** Blocks without a row that are remembered with their sums; further ones are found when these are repaired. */
 const MISSING_MAX = 50_000;
 
+/** Who names a block. */
+interface Owner {
+  readonly subject: Subject;
+  readonly text: () => string;
+}
+
 interface MissingBlock {
   readonly id: BlockId;
-  readonly inode: InodeNumber;
+  readonly owner: Owner;
   references: number;
   liveBytes: number;
   endBytes: number;
@@ -27,8 +38,8 @@ interface MissingBlock {
 
 export async function checkBlocks(checker: Checker): Promise<{ blocks: number; blockMax: BlockId | undefined }> {
   const blocks = checker.cursor(rangeOfType('block'));
-  // An extents row that was set aside may name blocks that nothing else does.
-  const keepsUnused = checker.reader.range(...extentsSetAside(), 1).length > 0;
+  // Extents and keys that were set aside may name blocks that nothing else does.
+  const keepsUnused = [rangeOfType('extents'), ...KEY_RANGES].some(([start, end]) => checker.reader.range(setAsideKey(start), setAsideKey(end), 1).length > 0);
   let after: BlockId | undefined;
   let count = 0;
   let blockMax: BlockId | undefined;
@@ -39,17 +50,13 @@ export async function checkBlocks(checker: Checker): Promise<{ blocks: number; b
     count += window.count;
     blockMax = window.last ?? blockMax;
     await checker.cursor(rangeOfType('extents')).each((row) => window.take(row));
+    for (const range of KEY_RANGES) await checker.cursor(range, { keyBytesMin: 1 }).each((row) => window.takeKey(row));
     await window.finish();
     if (ended) break;
     after = window.last;
   }
   await checkGarbage(checker);
   return { blocks: count, blockMax };
-}
-
-function extentsSetAside(): readonly [Buffer, Buffer] {
-  const [start, end] = rangeOfType('extents');
-  return [setAsideKey(start), setAsideKey(end)];
 }
 
 async function checkGarbage(checker: Checker): Promise<void> {
@@ -121,18 +128,27 @@ class BlockWindow {
     if (extents === undefined) return;
     this.#checker.step();
     const inode = numberOfKey(row[0]) as InodeNumber;
-    for (const extent of extents) this.#takeExtent(inode, extent);
+    const owner: Owner = { subject: { inode }, text: () => `inode ${inode}` };
+    for (const extent of extents) this.#takePiece(owner, extent);
   }
 
-  #takeExtent(inode: InodeNumber, extent: Extent): void {
-    const { block, blockOffset, bytes } = extent;
+  takeKey(row: Row): void {
+    const record = readKeyRow(row);
+    if (record === undefined) return;
+    this.#checker.step();
+    const owner: Owner = { subject: {}, text: () => `the key ${JSON.stringify(keyOfKeyRow(row[0]).toString())}` };
+    for (const { block, bytes } of record.blocks) this.#takePiece(owner, { block, blockOffset: 0, bytes });
+  }
+
+  #takePiece(owner: Owner, piece: Piece): void {
+    const { block, blockOffset, bytes } = piece;
     if (this.#after !== undefined && compareBlockIds(block, this.#after) <= 0) return;
     if (!this.#ended && this.last !== undefined && compareBlockIds(block, this.last) > 0) return;
     const at = this.#find(block);
-    if (at < 0) return this.#takeMissing(inode, extent);
+    if (at < 0) return this.#takeMissing(owner, piece);
     this.#references[at]!++;
     this.#liveBytes[at]! += bytes;
-    if (blockOffset + bytes > this.#bytes[at]!) this.#reportBounds(inode, extent, this.#bytes[at]!);
+    if (blockOffset + bytes > this.#bytes[at]!) this.#reportBounds(owner, piece, this.#bytes[at]!);
     return undefined;
   }
 
@@ -149,20 +165,20 @@ class BlockWindow {
     return -1;
   }
 
-  #takeMissing(inode: InodeNumber, { block, blockOffset, bytes }: Extent): void {
+  #takeMissing(owner: Owner, { block, blockOffset, bytes }: Piece): void {
     const name = blockKey(block);
     const known = this.#missing.get(name);
     if (known === undefined && this.#missing.size >= MISSING_MAX) return;
-    const missing = known ?? { id: block, inode, references: 0, liveBytes: 0, endBytes: 0 };
+    const missing = known ?? { id: block, owner, references: 0, liveBytes: 0, endBytes: 0 };
     missing.references++;
     missing.liveBytes += bytes;
     missing.endBytes = Math.max(missing.endBytes, blockOffset + bytes);
     this.#missing.set(name, missing);
   }
 
-  #reportBounds(inode: InodeNumber, { block, blockOffset, bytes }: Extent, blockBytes: number): void {
+  #reportBounds({ subject, text }: Owner, { block, blockOffset, bytes }: Piece, blockBytes: number): void {
     this.#checker.report({
-      kind: 'blockBounds', subject: { inode, block }, detail: `inode ${inode} uses bytes ${blockOffset} to ${blockOffset + bytes} of block ${formatBlockId(block)}, which has ${blockBytes}`,
+      kind: 'blockBounds', subject: { ...subject, block }, detail: `${text()} uses bytes ${blockOffset} to ${blockOffset + bytes} of block ${formatBlockId(block)}, which has ${blockBytes}`,
       repair: async (tools) => {
         const found = await tools.blockBytes(block);
         if (found === undefined || found < blockOffset + bytes) return false;
@@ -202,9 +218,9 @@ class BlockWindow {
     });
   }
 
-  #reportMissing({ id, inode, references, liveBytes, endBytes }: MissingBlock): void {
+  #reportMissing({ id, owner, references, liveBytes, endBytes }: MissingBlock): void {
     this.#checker.report({
-      kind: 'blockMissing', subject: { inode, block: id }, detail: `inode ${inode} needs block ${formatBlockId(id)}`,
+      kind: 'blockMissing', subject: { ...owner.subject, block: id }, detail: `${owner.text()} needs block ${formatBlockId(id)}`,
       repair: async (tools) => {
         const bytes = await tools.blockBytes(id);
         if (bytes === undefined || bytes < endBytes) return false;

@@ -2,10 +2,12 @@
 import { ROOT_INODE } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';
 import type { MetadataView } from '../metadata/engine.ts';
+import { KEY_VERSION_LEASE } from '../metadata/key-rows.ts';
 import { LOCK_TYPE, SET_ASIDE_RANGE, SET_ASIDE_TYPE, rowType } from '../metadata/row-types.ts';
 import { BOOKKEEPING, decodeNumber, encodeNumber, keys } from '../metadata/schema.ts';
 import { checkBlocks } from './check-blocks.ts';
 import { checkInodes } from './check-inodes.ts';
+import { checkKeys } from './check-keys.ts';
 import { checkNames } from './check-names.ts';
 import { checkTree } from './check-tree.ts';
 import { Checker } from './checker.ts';
@@ -19,6 +21,7 @@ const KEY_TYPES = 256;
 export interface CheckSums {
   readonly inodes: number;
   readonly blocks: number;
+  readonly keys: number;
   readonly reservedBytes: number;
   /** Rows that repairs have set aside so far. */
   readonly setAside: number;
@@ -53,11 +56,12 @@ export async function checkMetadata(view: MetadataView, options: CheckOptions & 
   await checkNames(checker);
   await checkTree(checker);
   const { blocks, blockMax } = await checkBlocks(checker);
-  checkLeases(checker, inodeMax, blockMax);
+  const { keys: keyCount, versionMax } = await checkKeys(checker);
+  checkLeases(checker, { inodeMax, blockMax, versionMax });
   await checker.flush();
   let setAside = 0;
-  await checker.cursor(SET_ASIDE_RANGE).each(() => { setAside++; });
-  return { inodes, blocks, reservedBytes, setAside };
+  await checker.cursor(SET_ASIDE_RANGE, { keyBytesMin: 1 }).each(() => { setAside++; });
+  return { inodes, blocks, keys: keyCount, reservedBytes, setAside };
 }
 
 function checkRoot(checker: Checker): void {
@@ -75,7 +79,7 @@ function checkTypes(checker: Checker): void {
   }
 }
 
-function checkLeases(checker: Checker, inodeMax: number, blockMax: BlockId | undefined): void {
+function checkLeases(checker: Checker, { inodeMax, blockMax, versionMax }: { readonly inodeMax: number; readonly blockMax: BlockId | undefined; readonly versionMax: number }): void {
   const check = (name: string, lowest: number, most: number): void => {
     const key = keys.bookkeeping(name);
     const value = checker.reader.get(key);
@@ -88,6 +92,7 @@ function checkLeases(checker: Checker, inodeMax: number, blockMax: BlockId | und
     });
   };
   check(BOOKKEEPING.inodeLease, ROOT_INODE + 1, inodeMax);
+  check(KEY_VERSION_LEASE, 1, versionMax);
   const value = checker.reader.get(keys.bookkeeping(BOOKKEEPING.blockEpoch));
   const epoch = value === undefined ? 0 : decodeNumber(value);
   if (blockMax === undefined || blockMax.hi >>> COUNTER_HI_BITS < epoch) return;

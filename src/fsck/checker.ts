@@ -40,8 +40,9 @@ export class Checker {
     this.#options = options;
   }
 
-  cursor(range: readonly [Buffer, Buffer]): RowCursor {
-    return new RowCursor(this.reader, range, () => this.pause(), (row) => this.#reportShort(row));
+  /** `keyBytesMin`: where keys need have no number behind their type. */
+  cursor(range: readonly [Buffer, Buffer], { keyBytesMin }: { readonly keyBytesMin?: number } = {}): RowCursor {
+    return new RowCursor(this.reader, range, () => this.pause(), (row) => this.#reportShort(row), keyBytesMin);
   }
 
   #reportShort(row: Row): false {

@@ -2,6 +2,8 @@
 import { LIMITS } from '../base/limits.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import type { Row } from '../metadata/engine.ts';
+import { decodeExpiryRowKey, decodeKeyRecord } from '../metadata/key-rows.ts';
+import type { KeyRecord } from '../metadata/key-rows.ts';
 import { decodeBlockRow, decodeEntry, decodeExtents, decodeInode, decodeListing, decodeReservation, numberOfKey } from '../metadata/schema.ts';
 import type { BlockRow, Entry, Extent, Inode, Reservation } from '../metadata/schema.ts';
 
@@ -80,6 +82,23 @@ export function readBlockRow([key, value]: Row): BlockRow | undefined {
     if (key.length !== 9 || value.length !== BLOCK_BYTES) return undefined;
     const row = decodeBlockRow(value);
     return row.bytes > 0 && row.bytes <= LIMITS.blockBytesMax && isCount(row.liveBytes) ? row : undefined;
+  });
+}
+
+export function readKeyRow([key, value]: Row): KeyRecord | undefined {
+  return attempt(() => {
+    if (key.length > 1 + LIMITS.keyBytesMax) return undefined;
+    const record = decodeKeyRecord(value);
+    const blocksAreGood = record.blocks.every(({ bytes }) => bytes > 0 && bytes <= LIMITS.blockBytesMax);
+    return record.version > 0 && isCount(record.version) && isCount(record.expiresMs) && blocksAreGood ? record : undefined;
+  });
+}
+
+export function readExpiryRow([key, value]: Row): { expiresMs: number; key: Buffer } | undefined {
+  return attempt(() => {
+    if (key.length < 9 || key.length > 9 + LIMITS.keyBytesMax || value[0] !== 1) return undefined;
+    const expiry = decodeExpiryRowKey(key);
+    return expiry.expiresMs > 0 && isCount(expiry.expiresMs) ? expiry : undefined;
   });
 }
 

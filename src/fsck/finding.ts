@@ -1,6 +1,7 @@
 // What fsck can find, what it says of it, and what becomes of it.
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import type { Reader, Transaction } from '../metadata/engine.ts';
+import type { KeyArea } from '../metadata/key-rows.ts';
 import { BOOKKEEPING, decodeInode, encodeInode, encodeNumber, keys } from '../metadata/schema.ts';
 import type { Inode } from '../metadata/schema.ts';
 
@@ -32,12 +33,14 @@ export const FINDINGS = {
   attributeFlags: { means: 'attributes or ACLs that are not looked for, or not there', repair: 'set right' },
   linkTarget: { means: 'symbolic link without its target, or of another length', repair: 'its length set right; a target that is gone is gone' },
   blockCounts: { means: 'block with wrong references or live bytes', repair: 'set right' },
-  blockUnused: { means: 'block that no file uses', repair: 'forgotten, and kept on the disks until sdfs gc: a lost row may have named it' },
-  blockMissing: { means: 'range of a file in a block that the metadata does not know', repair: 'known again where a disk has the block; left alone else' },
-  blockBounds: { means: 'range of a file behind the end of its block', repair: 'the length set right where a disk has the block so long; left alone else' },
+  blockUnused: { means: 'block that no file and no key uses', repair: 'forgotten, and kept on the disks until sdfs gc: a lost row may have named it' },
+  blockMissing: { means: 'range of a file, or value of a key, in a block that the metadata does not know', repair: 'known again where a disk has the block; left alone else' },
+  blockBounds: { means: 'range of a file, or value of a key, behind the end of its block', repair: 'the length set right where a disk has the block so long; left alone else' },
   garbageNeeded: { means: 'block that is used and would be deleted', repair: 'kept' },
   lease: { means: 'numbers that would be given out twice', repair: 'set right, while the volume is not mounted' },
   inodeCount: { means: 'wrong number of files in the statistics', repair: 'set right' },
+  keyExpiry: { means: 'key with a wrong place in the order of expiry', repair: 'set right' },
+  keyCount: { means: 'wrong number of keys in the statistics', repair: 'set right' },
   copiesNone: { means: 'block without a good copy on the disks', repair: 'left alone: a disk may come back' },
   copiesFew: { means: 'blocks with too few copies', repair: 'copied' },
   copiesMisplaced: { means: 'blocks with copies where they do not belong', repair: 'moved' },
@@ -65,6 +68,8 @@ export interface RepairTools {
   /** Length of the block on a disk that has it; undefined when none has. */
   blockBytes(id: BlockId): Promise<number | undefined>;
   correctInodeCount(delta: number): void;
+  /** Of the keys, or of the leases. */
+  correctKeyCount(area: KeyArea, delta: number): void;
   /** What is set aside in the volume changed by this. */
   reserved(delta: number): void;
   /** Nobody else changes anything. */

@@ -17,17 +17,19 @@ export class RowCursor {
   readonly #end: Buffer;
   readonly #pause: Pause;
   readonly #onShort: (row: Row) => false;
+  readonly #keyBytesMin: number;
   #start: Buffer | undefined;
   #page: Row[] = [];
   #at = 0;
 
   /** `onShort` gets the rows whose keys are too short for the number that they should have, and the walk leaves them out. */
-  constructor(reader: Reader, [start, end]: readonly [Buffer, Buffer], pause: Pause, onShort: (row: Row) => false) {
+  constructor(reader: Reader, [start, end]: readonly [Buffer, Buffer], pause: Pause, onShort: (row: Row) => false, keyBytesMin = KEY_BYTES_MIN) {
     this.#reader = reader;
     this.#start = start;
     this.#end = end;
     this.#pause = pause;
     this.#onShort = onShort;
+    this.#keyBytesMin = keyBytesMin;
   }
 
   /** The next row, which stays; undefined when the page is used up: `fill` then tells whether there is another. */
@@ -48,7 +50,7 @@ export class RowCursor {
       const last = page.at(-1);
       this.#start = last === undefined || page.length < PAGE_ROWS ? undefined : keyAfter(last[0]);
       this.#at = 0;
-      this.#page = page.filter((row) => row[0].length >= KEY_BYTES_MIN || this.#onShort(row));
+      this.#page = page.filter((row) => row[0].length >= this.#keyBytesMin || this.#onShort(row));
     }
     return true;
   }

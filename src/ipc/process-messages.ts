@@ -262,7 +262,7 @@ export interface UpkeepAnswer {
   readonly ticket?: number;
   /** Of the run that was asked for, when it has ended. */
   readonly run?: DriverUpkeepRun;
-  readonly damaged?: { readonly blocks: readonly string[]; readonly files: readonly { readonly inode: number; readonly paths: readonly string[]; readonly ranges: readonly { readonly offset: number; readonly bytes: number }[] }[] };
+  readonly damaged?: { readonly blocks: readonly string[]; readonly files: readonly { readonly inode: number; readonly key?: string; readonly paths: readonly string[]; readonly ranges: readonly { readonly offset: number; readonly bytes: number }[] }[] };
 }
 
 export interface DriverDiskStatus {

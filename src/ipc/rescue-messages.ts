@@ -29,7 +29,7 @@ export interface FsckAnswer {
   readonly rounds: number;
   /** Last change of the metadata that was looked at. */
   readonly sequence: number;
-  readonly sums: { readonly inodes: number; readonly blocks: number; readonly reservedBytes: number; readonly setAside: number };
+  readonly sums: { readonly inodes: number; readonly blocks: number; readonly keys: number; readonly reservedBytes: number; readonly setAside: number };
   readonly tookMs: number;
 }
 

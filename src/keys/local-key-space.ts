@@ -9,6 +9,7 @@ import type { Transaction } from '../metadata/engine.ts';
 import { KEY_AREAS, decodeExpiryRowKey, decodeKeyRecord, encodeKeyRecord, expiryRowKey, keyCountName, keyOfKeyRow, keyRowKey } from '../metadata/key-rows.ts';
 import type { KeyArea, ValueBlock } from '../metadata/key-rows.ts';
 import { PRESENT, decodeNumber, encodeBlockRow, encodeNumber, keyAfter, keys } from '../metadata/schema.ts';
+import { raiseSchema } from '../metadata/schema-version.ts';
 import type { BlockValue } from './block-values.ts';
 import { BlockValues, asStoreError } from './block-values.ts';
 import { StoreError, showKey } from './errors.ts';
@@ -33,7 +34,7 @@ interface Effects {
 export class LocalKeySpace implements KeySpace {
   readonly #stores: KeyStores;
   readonly #versions: Versions;
-  readonly #area: KeyArea;
+  readonly area: KeyArea;
   readonly #values: BlockValues;
   readonly #countRow: Buffer;
   #count: number;
@@ -44,9 +45,9 @@ export class LocalKeySpace implements KeySpace {
   constructor(stores: KeyStores, options: { versions: Versions; area?: KeyArea }) {
     this.#stores = stores;
     this.#versions = options.versions;
-    this.#area = options.area ?? KEY_AREAS.keys;
+    this.area = options.area ?? KEY_AREAS.keys;
     this.#values = new BlockValues(stores);
-    this.#countRow = keys.bookkeeping(keyCountName(this.#area));
+    this.#countRow = keys.bookkeeping(keyCountName(this.area));
     const count = stores.engine.reader.get(this.#countRow);
     this.#count = count === undefined ? 0 : decodeNumber(count);
   }
@@ -106,6 +107,7 @@ export class LocalKeySpace implements KeySpace {
       value = engine.transact(null, (tx) => {
         this.#group = { tx, effects };
         const result = work();
+        if (this.#count === 0 && effects.count > 0) raiseSchema(tx, 'keys');
         if (effects.count !== 0) tx.put(this.#countRow, encodeNumber(this.#count + effects.count));
         return result;
       });
@@ -131,8 +133,8 @@ export class LocalKeySpace implements KeySpace {
     assert(this.#group === undefined, 'a page is not read while changes are made');
     const { reader } = this.#stores.engine;
     const now = Date.now();
-    let start = range.start === undefined ? Buffer.of(this.#area.key) : keyRowKey(this.#area, range.start);
-    let end = range.end === undefined ? Buffer.of(this.#area.key + 1) : keyRowKey(this.#area, range.end);
+    let start = range.start === undefined ? Buffer.of(this.area.key) : keyRowKey(this.area, range.start);
+    let end = range.end === undefined ? Buffer.of(this.area.key + 1) : keyRowKey(this.area, range.end);
     const rows: KeyRow[] = [];
     while (rows.length < limit && start.compare(end) < 0) {
       const wanted = Math.min(PAGE_ROWS, limit - rows.length);
@@ -151,8 +153,14 @@ export class LocalKeySpace implements KeySpace {
   }
 
   expired(limit: number): Buffer[] {
-    const start = Buffer.of(this.#area.expiry);
-    return this.#stores.engine.reader.range(start, expiryRowKey(this.#area, Date.now(), Buffer.alloc(0)), limit).map(([rowKey]) => decodeExpiryRowKey(rowKey).key);
+    const start = Buffer.of(this.area.expiry);
+    return this.#stores.engine.reader.range(start, expiryRowKey(this.area, Date.now(), Buffer.alloc(0)), limit).map(([rowKey]) => decodeExpiryRowKey(rowKey).key);
+  }
+
+  /** Puts the count right; for fsck. */
+  correctCount(delta: number): void {
+    this.#stores.engine.transact(null, (tx) => tx.put(this.#countRow, encodeNumber(this.#count + delta)));
+    this.#count += delta;
   }
 
   room(): Promise<void> | undefined {
@@ -168,7 +176,7 @@ export class LocalKeySpace implements KeySpace {
   }
 
   #find(reader: { get(key: Buffer): Buffer | undefined }, key: Buffer): LocalEntry | undefined {
-    const value = reader.get(keyRowKey(this.#area, key));
+    const value = reader.get(keyRowKey(this.area, key));
     if (value === undefined) return undefined;
     const record = decodeKeyRecord(value);
     // The reader's Buffer is good until its next call.
@@ -182,8 +190,8 @@ export class LocalKeySpace implements KeySpace {
   }
 
   #apply(tx: Transaction, effects: Effects, { key, before, after }: Slot): void {
-    const row = keyRowKey(this.#area, key);
-    if (before !== undefined && before.expiresMs !== 0 && before.expiresMs !== after?.expiresMs) tx.delete(expiryRowKey(this.#area, before.expiresMs, key));
+    const row = keyRowKey(this.area, key);
+    if (before !== undefined && before.expiresMs !== 0 && before.expiresMs !== after?.expiresMs) tx.delete(expiryRowKey(this.area, before.expiresMs, key));
     if (after === undefined) {
       if (before === undefined) return;
       tx.delete(row);
@@ -192,7 +200,7 @@ export class LocalKeySpace implements KeySpace {
       return;
     }
     if (before === undefined) effects.count++;
-    if (after.expiresMs !== 0 && after.expiresMs !== before?.expiresMs) tx.put(expiryRowKey(this.#area, after.expiresMs, key), PRESENT);
+    if (after.expiresMs !== 0 && after.expiresMs !== before?.expiresMs) tx.put(expiryRowKey(this.area, after.expiresMs, key), PRESENT);
     if (after.value === undefined) {
       // Only the time of its end is another.
       assert(before !== undefined, 'what expires is there');

@@ -1,18 +1,22 @@
-// Which files need some blocks, by their paths: a look over all extents and entries, in steps, for when it is asked for.
+// Which files and keys need some blocks, by their names: a look over all rows that name blocks, in steps, for when it is asked for.
 import { blockKey } from '../base/ids.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import { ROOT_INODE } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Reader, Row } from './engine.ts';
+import { KEY_AREAS, decodeKeyRecord, keyOfKeyRow, keyRange } from './key-rows.ts';
 import { nameIn, pagesOf } from './look-through.ts';
 import { decodeEntry, decodeExtents, decodeInode, keys, nameOfKey, numberOfKey, ranges, secondOfKey } from './schema.ts';
 
 /** Longer chains of parents are circles. */
 const DEPTH_MAX = 10_000;
 
-/** A range of a file whose bytes lie in one of the blocks. */
+/** Ranges of a file, or of the value of a key, whose bytes lie in one of the blocks. */
 export interface BlockOwner {
+  /** 0: it is a key. */
   readonly inode: number;
+  /** Of the key-value store; bytes that are not UTF-8 are replaced. */
+  readonly key?: string;
   /** From the root of the file system; none for a file without a name. Bytes that are not UTF-8 are replaced. */
   readonly paths: readonly string[];
   readonly ranges: readonly { readonly offset: number; readonly bytes: number }[];
@@ -36,10 +40,27 @@ export async function findBlockOwners(reader: Reader, blocks: readonly BlockId[]
     if (found.has(inode)) names.set(inode, [...(names.get(inode) ?? []), { parent: numberOfKey(key) as InodeNumber, name: nameOfKey(key) }]);
   });
   const directories = new Map<InodeNumber, string>([[ROOT_INODE, '']]);
-  return [...found].map(([inode, pieces]) => ({
+  const files: BlockOwner[] = [...found].map(([inode, pieces]) => ({
     inode, ranges: pieces,
     paths: (names.get(inode) ?? []).map(({ parent, name }) => `${pathOf(reader, parent, directories)}/${name.toString()}`),
   }));
+  return [...files, ...(await findKeys(reader, wanted))];
+}
+
+async function findKeys(reader: Reader, wanted: ReadonlySet<string>): Promise<BlockOwner[]> {
+  const owners: BlockOwner[] = [];
+  for (const area of Object.values(KEY_AREAS)) {
+    await everyRow(reader, keyRange(area), ([rowKey, value]) => {
+      const pieces: { offset: number; bytes: number }[] = [];
+      let offset = 0;
+      for (const { block, bytes } of decodeKeyRecord(value).blocks) {
+        if (wanted.has(blockKey(block))) pieces.push({ offset, bytes });
+        offset += bytes;
+      }
+      if (pieces.length > 0 && owners.length < LIMITS.blockOwnersMax) owners.push({ inode: 0, key: keyOfKeyRow(rowKey).toString(), paths: [], ranges: pieces });
+    });
+  }
+  return owners;
 }
 
 /** In steps: programs are served between them. */

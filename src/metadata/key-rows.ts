@@ -57,6 +57,16 @@ export function keyRowKey(area: KeyArea, key: Uint8Array): Buffer {
   return out;
 }
 
+/** All key rows of an area, half-open. */
+export function keyRange(area: KeyArea): readonly [start: Buffer, end: Buffer] {
+  return [Buffer.of(area.key), Buffer.of(area.key + 1)];
+}
+
+/** Its rows by time of expiry. */
+export function expiryRange(area: KeyArea): readonly [start: Buffer, end: Buffer] {
+  return [Buffer.of(area.expiry), Buffer.of(area.expiry + 1)];
+}
+
 /** The key of a key row: a view into the row's. */
 export function keyOfKeyRow(rowKey: Buffer): Buffer {
   return rowKey.subarray(1);

@@ -57,7 +57,7 @@ export function reserve(tx: Transaction, references: BlockReferences, inode: Ino
   if (bytes === 0 && inode.reservedBytes === 0) return 0;
   const merged = joined(ranges, from, to);
   if (merged.length > LIMITS.reservationRangesMax) throw new FileLimitError(`a file may have ${LIMITS.reservationRangesMax} ranges of space set aside`);
-  raiseSchema(tx);
+  raiseSchema(tx, 'reservations');
   settle(tx, references, inode, merged, inode.reservedBytes + bytes);
   return bytes;
 }

@@ -1,15 +1,18 @@
 // The kinds of rows by the first byte of their keys, for what goes over all rows: fsck, dump and load.
 //
 //   f0 key   u8 version, value    a row that fsck set aside: it could not be decoded, or contradicted others. Never read
+import { KEY_AREAS } from './key-rows.ts';
 import { PRESENT, TYPE } from './schema.ts';
 
-export type RowType = keyof typeof TYPE;
+const TYPES = { ...TYPE, key: KEY_AREAS.keys.key, keyExpiry: KEY_AREAS.keys.expiry, lease: KEY_AREAS.leases.key, leaseExpiry: KEY_AREAS.leases.expiry } as const;
+
+export type RowType = keyof typeof TYPES;
 
 /** Held locks: locks/lock-rows.ts. */
 export const LOCK_TYPE = 0x80;
 export const SET_ASIDE_TYPE = 0xf0;
 
-const NAMES = new Map<number, RowType>(Object.entries(TYPE).map(([name, number]) => [number, name as RowType]));
+const NAMES = new Map<number, RowType>(Object.entries(TYPES).map(([name, number]) => [number, name as RowType]));
 
 /** Undefined for locks, rows that were set aside, and what a newer sdfs may have. */
 export function rowType(key: Buffer): RowType | undefined {
@@ -18,7 +21,7 @@ export function rowType(key: Buffer): RowType | undefined {
 
 /** All rows of a kind, as a half-open range of keys. */
 export function rangeOfType(type: RowType): readonly [start: Buffer, end: Buffer] {
-  return [Buffer.of(TYPE[type]), Buffer.of(TYPE[type] + 1)];
+  return [Buffer.of(TYPES[type]), Buffer.of(TYPES[type] + 1)];
 }
 
 export const SET_ASIDE_RANGE = [Buffer.of(SET_ASIDE_TYPE), Buffer.of(SET_ASIDE_TYPE + 1)] as const;

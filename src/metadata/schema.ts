@@ -20,17 +20,21 @@
 //   60 inode:8                           orphan: u8 version. No name is left, the kernel may still use it
 //   70 block:8                           garbage: u8 version. On workers, named by no extent; deleted after a sync
 //   80 inode:8 …                         held lock of the present mount: locks/lock-rows.ts
+//   a0 … a5                              keys of the key-value store, and its leases: key-rows.ts. Since schema 3
 //   f0 key                               a row that fsck set aside, since it cannot be: u8 version, value (metadata/row-types.ts)
 //
 // Schema 2 adds row 38 and what belongs to it, and ACLs. A volume becomes one of schema 2 when space is first set aside in
-// it or an ACL set: one where that never happened can still be read by an sdfs that knows schema 1 alone.
+// it or an ACL set, and one of schema 3 when a key is first set: one where that never happened can still be read by an sdfs
+// that knows older schemas alone. (One that knows no keys would take their blocks for unused.)
 import { FormatError } from '../base/errors.ts';
 import type { BlockId, InodeNumber } from '../base/ids.ts';
 import type { Timestamp } from '../base/time.ts';
 import { readU64, writeU64 } from '../log/record.ts';
 
 /** Of the whole: what the bookkeeping row says, at most. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
+/** What came with which. */
+export const SCHEMA_OF = { reservations: 2, acls: 2, keys: 3 } as const;
 /** What a volume begins with. */
 export const SCHEMA_VERSION_FIRST = 1;
 /** Of each row. */

@@ -55,7 +55,7 @@ export function setAcl(tx: Transaction, inode: Inode, kind: AclKind, acl: Acl, o
     remove(tx, inode, kind);
     return;
   }
-  raiseSchema(tx);
+  raiseSchema(tx, 'acls');
   if (kind === 'default') {
     if (!isDirectory(inode.mode)) throw new FsError('EACCES', 'only directories have default ACLs');
     write(tx, inode, kind, acl);

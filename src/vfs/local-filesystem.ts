@@ -4,7 +4,8 @@ import { ROOT_INODE } from '../base/ids.ts';
 import type { InodeNumber } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { now } from '../base/time.ts';
-import { BOOKKEEPING, FIRST_COOKIE, SCHEMA_VERSION, SCHEMA_VERSION_FIRST, decodeBytes, decodeNumber, encodeBytes, encodeNumber, keys, numberOfKey, ranges } from '../metadata/schema.ts';
+import { isNewer, schemaOf } from '../metadata/schema-version.ts';
+import { BOOKKEEPING, FIRST_COOKIE, SCHEMA_VERSION_FIRST, decodeBytes, encodeBytes, encodeNumber, keys, numberOfKey, ranges } from '../metadata/schema.ts';
 import * as attributes from './attributes.ts';
 import { attributesOf, getInode, noteAccess, putInode } from './context.ts';
 import type { VfsContext } from './context.ts';
@@ -29,8 +30,7 @@ export class LocalFileSystem implements api.FileSystem {
     this.#context = context;
     context.orphans.freeWith((inode) => reshape.freeInode(context, inode, xattrs.dropXattrs));
     if (context.engine.reader.get(keys.inode(ROOT_INODE)) === undefined) this.#format(owner);
-    const schema = context.engine.reader.get(keys.bookkeeping(BOOKKEEPING.schema));
-    if (schema === undefined || decodeNumber(schema) > SCHEMA_VERSION) throw new FsError('EIO', 'the metadata was written by a newer sdfs; install that version');
+    if (schemaOf(context.engine.reader) === undefined || isNewer(context.engine.reader)) throw new FsError('EIO', 'the metadata was written by a newer sdfs; install that version');
   }
 
   /** Loads orphans. With `free`, no kernel can be using them any more (a new mount): they are freed. */
@@ -48,7 +48,8 @@ export class LocalFileSystem implements api.FileSystem {
   #format({ uid, gid }: { uid: number; gid: number }): void {
     const time = now();
     this.#context.engine.transact(null, (tx) => {
-      tx.put(keys.bookkeeping(BOOKKEEPING.schema), encodeNumber(SCHEMA_VERSION_FIRST));
+      // A volume that had keys before it has files keeps its schema.
+      if (schemaOf(tx) === undefined) tx.put(keys.bookkeeping(BOOKKEEPING.schema), encodeNumber(SCHEMA_VERSION_FIRST));
       putInode(tx, {
         number: ROOT_INODE, flags: 0, mode: FILE_TYPE.directory | 0o755, links: 2, uid, gid, device: 0, size: 0, allocatedBytes: 0, reservedBytes: 0,
         parent: ROOT_INODE, nextCookie: FIRST_COOKIE, accessed: time, modified: time, changed: time, born: time,

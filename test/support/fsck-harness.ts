@@ -4,6 +4,8 @@ import { runFsck } from '../../src/fsck/fsck.ts';
 import type { RepairTools } from '../../src/fsck/finding.ts';
 import { blockKey } from '../../src/base/ids.ts';
 import type { InodeNumber } from '../../src/base/ids.ts';
+import { keyCountName } from '../../src/metadata/key-rows.ts';
+import { decodeNumber, encodeNumber, keys } from '../../src/metadata/schema.ts';
 import { PLAIN_WRITE } from './vfs-harness.ts';
 import type { Harness } from './vfs-harness.ts';
 
@@ -45,6 +47,11 @@ export function fsckTools({ engine, context, blocks }: Harness): RepairTools {
     reader: engine.reader,
     newInode: () => context.allocator.inode(),
     blockBytes: async (id) => blocks.stored.get(blockKey(id))?.length,
+    correctKeyCount: (area, delta) => engine.transact(null, (tx) => {
+      const row = keys.bookkeeping(keyCountName(area));
+      const value = tx.get(row);
+      tx.put(row, encodeNumber((value === undefined ? 0 : decodeNumber(value)) + delta));
+    }),
     correctInodeCount: (delta) => engine.correctInodeCount(delta),
     reserved: (delta) => { context.space.reservedBytes += delta; },
     exclusive: true,

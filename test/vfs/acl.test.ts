@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FsError } from '../../src/base/errors.ts';
 import { ROOT_INODE } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { BOOKKEEPING, SCHEMA_VERSION, SCHEMA_VERSION_FIRST, decodeNumber, keys } from '../../src/metadata/schema.ts';
+import { BOOKKEEPING, SCHEMA_OF, SCHEMA_VERSION_FIRST, decodeNumber, keys } from '../../src/metadata/schema.ts';
 import { ACL_TAG, checkAcl, decodeAcl, encodeAcl, inherit, isMinimal, modeOf, withMode } from '../../src/vfs/acl.ts';
 import type { Acl } from '../../src/vfs/acl.ts';
 import type { Attributes, Caller } from '../../src/vfs/filesystem.ts';
@@ -161,7 +161,7 @@ describe('ACLs of inodes', () => {
     harness.fs.removeXattr(inode, ACCESS, harness.caller());
     expect(schema()).toBe(SCHEMA_VERSION_FIRST);
     set(inode, DEFAULT, MINIMAL);
-    expect(schema()).toBe(SCHEMA_VERSION);
+    expect(schema()).toBe(SCHEMA_OF.acls);
   });
 
   it('only directories have default ACLs, and links have none', () => {

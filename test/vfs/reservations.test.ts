@@ -5,7 +5,7 @@ import { ROOT_INODE } from '../../src/base/ids.ts';
 import type { InodeNumber } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { totalReserved } from '../../src/metadata/reservations.ts';
-import { BOOKKEEPING, SCHEMA_VERSION, SCHEMA_VERSION_FIRST, decodeNumber, keys } from '../../src/metadata/schema.ts';
+import { BOOKKEEPING, SCHEMA_OF, SCHEMA_VERSION_FIRST, decodeNumber, keys } from '../../src/metadata/schema.ts';
 import { PLAIN_WRITE, openHarness } from '../support/vfs-harness.ts';
 import type { Harness } from '../support/vfs-harness.ts';
 
@@ -111,7 +111,7 @@ describe('space set aside', () => {
     await write(file, 0, 100);
     expect(schema()).toBe(SCHEMA_VERSION_FIRST);
     await fallocate(file, 'allocate', 0, MiB);
-    expect(schema()).toBe(SCHEMA_VERSION);
+    expect(schema()).toBe(SCHEMA_OF.reservations);
   });
 
   it('is one row for a file of a petabyte', async () => {
