@@ -1,18 +1,9 @@
 // The option words of a mount, as libfuse 2.9 takes them: the package passes some on, and the others go along with fsname.
 import { EXIT, UserError } from '../base/errors.ts';
+import type { MountOptions, OwnMountOptions } from '../base/mount-options.ts';
 import type { PackageOptions } from './package.ts';
 
-export interface NativeMountOptions {
-  readonly readOnly: boolean;
-  readonly allowOther: boolean;
-  readonly noSuid: boolean;
-  readonly noDev: boolean;
-  readonly noExec: boolean;
-  readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
-  readonly fsname: string;
-  readonly subtype: string;
-  readonly maxReadBytes?: number | undefined;
-}
+export type NativeMountOptions = OwnMountOptions & Pick<MountOptions, 'readOnly' | 'accessTime'>;
 
 /** The most that libfuse 2.9 takes at once (FUSE_MAX_PAGES_PER_REQ 32); without big_writes it is one page. */
 const WRITE_BYTES_MAX = 131_072;

@@ -10,7 +10,7 @@ import { LIMITS } from '../base/limits.ts';
 export interface OpenFile {
   readonly inode: InodeNumber;
   /** Of O_SYNC and O_DSYNC, as the file was opened. */
-  readonly durability: 'process' | 'data' | 'full';
+  readonly durability: 'process' | 'power';
 }
 
 interface OpenInode {

@@ -79,8 +79,8 @@ export function makeOperations(fs: PathFileSystem, options: OperationsOptions): 
       release: (_path: string, id: number, done: Callback) => answer('release', done, () => fs.close(id)),
       read: (_path: string, id: number, into: Buffer, bytes: number, offset: number, done: Callback) => count('read', done, () => fs.read(id, into.subarray(0, bytes), offset)),
       write: (_path: string, id: number, data: Buffer, bytes: number, offset: number, done: Callback) => count('write', done, () => fs.write(id, data.subarray(0, bytes), offset)),
-      fsync: (_path: string, dataOnly: number, _id: number, done: Callback) => answer('fsync', done, () => fs.sync({ dataOnly: dataOnly !== 0 })),
-      fsyncdir: (_path: string, dataOnly: number, _id: number, done: Callback) => answer('fsyncdir', done, () => fs.sync({ dataOnly: dataOnly !== 0 })),
+      fsync: (_path: string, _dataOnly: number, _id: number, done: Callback) => answer('fsync', done, () => fs.sync()),
+      fsyncdir: (_path: string, _dataOnly: number, _id: number, done: Callback) => answer('fsyncdir', done, () => fs.sync()),
       getxattr: () => {}, // corrected
       listxattr: () => {}, // corrected
       setxattr: (path: string, name: string, value: Buffer, _position: number, flags: number, done: Callback) => answer('setxattr', done, () => {

@@ -161,8 +161,8 @@ export class PathFileSystem {
     return this.#fs.write(inode, offset, data, options, this.#caller);
   }
 
-  async sync(options: { readonly dataOnly: boolean }): Promise<void> {
-    await this.#fs.sync(ROOT_INODE, options);
+  async sync(): Promise<void> {
+    await this.#fs.sync(ROOT_INODE);
   }
 
   /** All of it at once; names that are no UTF-8 are left out, since nobody could ask for them. */
@@ -260,6 +260,5 @@ function xattrName(name: string): Buffer {
 }
 
 function durabilityOf(flags: number): OpenFile['durability'] {
-  if ((flags & constants.O_SYNC) === constants.O_SYNC) return 'full';
-  return (flags & constants.O_DSYNC) === 0 ? 'process' : 'data';
+  return (flags & constants.O_DSYNC) === 0 ? 'process' : 'power';
 }

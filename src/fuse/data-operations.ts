@@ -4,7 +4,7 @@ import { ROOT_INODE } from '../base/ids.ts';
 import type { FallocateMode, Pieces, WriteOptions } from '../vfs/filesystem.ts';
 import { row } from './operation.ts';
 import type { OperationContext, OperationRow } from './operation.ts';
-import { COPY_FILE_RANGE_IN, FALLOCATE_IN, FSYNC_FDATASYNC, FSYNC_IN, IN_HEADER_BYTES, LSEEK_IN, OPCODE, OPEN_FLAG, READ_IN, WRITE_IN, WRITE_KILL_SUIDGID } from './protocol.ts';
+import { COPY_FILE_RANGE_IN, FALLOCATE_IN, FSYNC_IN, IN_HEADER_BYTES, LSEEK_IN, OPCODE, OPEN_FLAG, READ_IN, WRITE_IN, WRITE_KILL_SUIDGID } from './protocol.ts';
 import type { Reply } from './reply.ts';
 import type { FuseRequest } from './request.ts';
 
@@ -21,12 +21,12 @@ function writeOptions(request: FuseRequest): WriteOptions {
   const openFlags = request.u32(WRITE_IN.flags);
   return {
     killPrivileges: (request.u32(WRITE_IN.writeFlags) & WRITE_KILL_SUIDGID) !== 0,
-    durability: (openFlags & OPEN_FLAG.DSYNC) === 0 ? 'process' : (openFlags & OPEN_FLAG.SYNC) === OPEN_FLAG.SYNC ? 'full' : 'data',
+    durability: (openFlags & OPEN_FLAG.DSYNC) === 0 ? 'process' : 'power',
   };
 }
 
 function sync(context: OperationContext, request: FuseRequest) {
-  return context.fs.sync(request.inode, { dataOnly: (request.u32(FSYNC_IN.flags) & FSYNC_FDATASYNC) !== 0 });
+  return context.fs.sync(request.inode);
 }
 
 function copy(context: OperationContext, request: FuseRequest, bytesMax: number) {
@@ -68,7 +68,7 @@ export const DATA_OPERATIONS: readonly OperationRow[] = [
   row(OPCODE.SYNCFS, {
     name: 'SYNCFS',
     requestBytesMin: IN_HEADER_BYTES,
-    handle: (context) => context.fs.sync(ROOT_INODE, { dataOnly: false }),
+    handle: (context) => context.fs.sync(ROOT_INODE),
     reply: 'empty',
   }),
   row(OPCODE.FALLOCATE, {

@@ -63,7 +63,7 @@ export const FLUSH_IN = { lockOwner: 56, end: 64 } as const;
 export const RELEASE_IN = { fh: 40, end: 64 } as const;
 /** GETLK, SETLK, SETLKW: `start` to `lk.pid` are a fuse_file_lock. */
 export const LK_IN = { fh: 40, owner: 48, start: 56, end: 64, type: 72, pid: 76, lkFlags: 80, requestEnd: 88 } as const;
-export const FSYNC_IN = { flags: 48, end: 56 } as const;
+export const FSYNC_IN = { end: 56 } as const;
 export const FALLOCATE_IN = { offset: 48, length: 56, mode: 64, end: 72 } as const;
 export const LSEEK_IN = { offset: 48, whence: 56, end: 64 } as const;
 export const COPY_FILE_RANGE_IN = { offIn: 48, nodeidOut: 56, offOut: 72, len: 80, end: 96 } as const;
@@ -92,7 +92,6 @@ export const FATTR = {
 export const WRITE_KILL_SUIDGID = 4;
 /** create_in.open_flags */
 export const OPEN_KILL_SUIDGID = 1;
-export const FSYNC_FDATASYNC = 1;
 export const FOPEN_KEEP_CACHE = 2;
 /** lk_in.lk_flags: flock(2). */
 export const LK_FLOCK = 1;
@@ -103,6 +102,6 @@ export const SETXATTR_ACL_KILL_SGID = 1;
 export const STATX_MASK = 0xfff;
 
 /** open(2) flags that matter here; generic Linux values (x86-64, arm64). */
-export const OPEN_FLAG = { EXCL: 0x80, TRUNC: 0x200, DSYNC: 0x1000, NOATIME: 0x4_0000, SYNC: 0x10_1000 } as const;
+export const OPEN_FLAG = { EXCL: 0x80, TRUNC: 0x200, DSYNC: 0x1000, NOATIME: 0x4_0000 } as const;
 
 export const NOTIFY = { INVAL_INODE: 2 } as const;

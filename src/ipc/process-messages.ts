@@ -1,6 +1,7 @@
 // Control messages between the keeper and its children, over the fork channel (JSON serialization): start, health, stop.
 import type { DriverEpoch, Uuid, WorkerId } from '../base/ids.ts';
 import type { KnownMembership } from '../base/membership.ts';
+import type { MountOptions, OwnMountOptions } from '../base/mount-options.ts';
 
 /** A volume, as its description files say. Formats: docs/FORMATS.md. */
 export interface VolumeDescription {
@@ -59,15 +60,8 @@ export interface DirectEdge {
 }
 
 /** The driver mounts by itself, and the mount dies with it. A dead one that another driver left is detached first. */
-export interface NativeEdge {
+export interface NativeEdge extends OwnMountOptions {
   readonly kind: 'fuse-native';
-  readonly allowOther: boolean;
-  readonly noSuid: boolean;
-  readonly noDev: boolean;
-  readonly noExec: boolean;
-  readonly fsname: string;
-  readonly subtype: string;
-  readonly maxReadBytes?: number | undefined;
 }
 
 /** Nobody is served: the volume is not mounted, and people ask questions. */
@@ -100,11 +94,11 @@ export interface DriverStart {
   readonly edge: DirectEdge | NativeEdge | OfflineEdge;
   readonly mountpoint: string;
   readonly readOnly: boolean;
-  readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
+  readonly accessTime: MountOptions['accessTime'];
   readonly directoryAccessTime: boolean;
   /** Whether to ask the kernel to check ACLs. */
   readonly posixAcl: boolean;
-  readonly locks: 'kernel' | 'sdfs';
+  readonly locks: MountOptions['locks'];
   /** Between backups of the metadata onto the disks; 0: none. */
   readonly dumpIntervalMs: number;
   /** What the first driver negotiated with the kernel (opaque, from DriverToKeeper 'session'); absent at first mount. */

@@ -1,9 +1,9 @@
 // Who holds the mount: the keeper, which hands its descriptor to one driver after the other, or each driver by itself.
 import { closeSync } from 'node:fs';
 import type { Logger } from '../base/log.ts';
+import type { MountOptions } from '../base/mount-options.ts';
 import type { DriverKind } from '../control/api.ts';
 import type { DriverStart } from '../ipc/process-messages.ts';
-import type { MountOptions } from '../kernel/mount-options.ts';
 import { DRIVER_FUSE_FD } from './children.ts';
 import { READ_AHEAD_KIB } from './kernel-edge.ts';
 import type { KernelEdge, MountedDevice } from './kernel-edge.ts';

@@ -7,9 +7,9 @@ import { closeSync } from 'node:fs';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { MountOptions } from '../base/mount-options.ts';
 import { receiveDescriptor, setNonBlocking, socketPair } from '../os/descriptor-passing.ts';
 import { ERRNO, SystemCallError } from '../os/libc.ts';
-import type { MountOptions } from './mount-options.ts';
 
 const FUSERMOUNT = 'fusermount3';
 /** Descriptor of the socket in the helper. */

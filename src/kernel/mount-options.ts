@@ -1,31 +1,7 @@
 // The words after `-o`: what a user may say about a mount, and what mount(2) is given for it.
 import { EXIT, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-
-export interface MountOptions {
-  readonly readOnly: boolean;
-  /** Users other than the one who mounts may enter. Permissions are checked by the kernel in any case. */
-  readonly allowOther: boolean;
-  readonly noSuid: boolean;
-  readonly noDev: boolean;
-  readonly noExec: boolean;
-  /** Kept by the driver: the kernel leaves access times to it. */
-  readonly accessTime: 'strictatime' | 'relatime' | 'noatime';
-  /** Of directories too, unless `accessTime` says of none. */
-  readonly directoryAccessTime: boolean;
-  /** ACLs are checked and can be set. Without, the kernel asks for none, and those that are kept have no effect on access. */
-  readonly posixAcl: boolean;
-  /** Who keeps flock and fcntl locks: the kernel, right on one machine and free, or sdfs itself. */
-  readonly locks: 'kernel' | 'sdfs';
-  /** Between backups of the metadata onto the disks; 0: none. */
-  readonly dumpIntervalMs: number;
-  /** First column of `df` and /proc/mounts. */
-  readonly fsname: string;
-  /** The part behind `fuse.` in the type. */
-  readonly subtype: string;
-  /** Largest READ in bytes; absent: as large as agreed on. */
-  readonly maxReadBytes?: number | undefined;
-}
+import type { MountOptions } from '../base/mount-options.ts';
 
 export const DEFAULT_MOUNT_OPTIONS: MountOptions = {
   readOnly: false, allowOther: false, noSuid: false, noDev: false, noExec: false, accessTime: 'relatime', directoryAccessTime: true, posixAcl: true, locks: 'kernel', dumpIntervalMs: LIMITS.dumpIntervalMs, fsname: 'sdfs', subtype: 'sdfs',

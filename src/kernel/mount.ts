@@ -1,9 +1,9 @@
 // Puts the file system into the tree and takes it out again.
 import { EXIT, UserError } from '../base/errors.ts';
+import type { MountOptions } from '../base/mount-options.ts';
 import { SystemCallError, errno, mount, strerror, umount2 } from '../os/libc.ts';
 import { unmountByHelper } from './fusermount.ts';
 import { mountData, mountFlags } from './mount-options.ts';
-import type { MountOptions } from './mount-options.ts';
 
 /**
  * Mounts /dev/fuse, open as `fd`, at `mountpoint`. It waits for nothing: the kernel asks for INIT later. Does not

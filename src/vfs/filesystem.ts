@@ -66,8 +66,8 @@ export interface ReadOptions {
 
 export interface WriteOptions {
   killPrivileges: boolean;
-  /** O_SYNC / O_DSYNC: acknowledged only when power-proof. */
-  durability: 'process' | 'data' | 'full';
+  /** 'power', for O_SYNC and O_DSYNC alike: acknowledged only when power-proof. */
+  durability: 'process' | 'power';
 }
 
 export interface DirectoryEntry {
@@ -129,8 +129,8 @@ export interface FileSystem {
   read(inode: InodeNumber, offset: number, bytes: number, options?: ReadOptions): MaybePromise<Pieces>;
   /** Returns bytes written: all of them, or an error. */
   write(inode: InodeNumber, offset: number, data: Buffer, options: WriteOptions, caller: Caller): MaybePromise<number>;
-  /** Power-proof when it resolves: data, attributes, and all names up to now (one log holds them all). */
-  sync(inode: InodeNumber, options: { dataOnly: boolean }): MaybePromise<void>;
+  /** Power-proof when it resolves: data, attributes, and all names up to now. One log holds them all: to ask for data only would save nothing. */
+  sync(inode: InodeNumber): MaybePromise<void>;
   fallocate(inode: InodeNumber, mode: FallocateMode, offset: number, bytes: number, caller: Caller): MaybePromise<void>;
   /** Next data or hole at or after offset; ENXIO behind the end. */
   seek(inode: InodeNumber, offset: number, what: 'data' | 'hole'): MaybePromise<number>;

@@ -41,10 +41,10 @@ describe('data that cannot be made power-proof', () => {
   it('fails a write with O_DSYNC, and says so, when it is not power-proof', async () => {
     const file = await create('f');
     harness.log.failure = new FsError('EIO', 'the disks are gone');
-    for (const durability of ['data', 'full'] as const) expect(await codeOf(() => write(file, SMALL, { durability }))).toBe('EIO');
-    expect(await codeOf(() => write(file, LARGE, { durability: 'data' }))).toBe('EIO');
+    expect(await codeOf(() => write(file, SMALL, { durability: 'power' }))).toBe('EIO');
+    expect(await codeOf(() => write(file, LARGE, { durability: 'power' }))).toBe('EIO');
     harness.log.failure = undefined;
-    expect(await codeOf(() => write(file, SMALL, { durability: 'data' }))).toBe('done');
+    expect(await codeOf(() => write(file, SMALL, { durability: 'power' }))).toBe('done');
   });
 
   it('was written once by a large write with O_DSYNC that finds no room in the logs', async () => {
@@ -52,7 +52,7 @@ describe('data that cannot be made power-proof', () => {
     await write(file, SMALL);
     const before = harness.engine.lastSequence;
     harness.log.failure = new FsError('ENOSPC', 'the disks are full');
-    expect(await codeOf(() => write(file, LARGE, { durability: 'data' }))).toBe('ENOSPC');
+    expect(await codeOf(() => write(file, LARGE, { durability: 'power' }))).toBe('ENOSPC');
     expect(harness.engine.lastSequence - before).toBe(1);
     expect(harness.blocks.stored.size).toBe(1);
     expect(await isRead(file, LARGE)).toBe(true);
