@@ -33,7 +33,14 @@ export class Lock {
     return this.#state === 'held' && Date.now() < this.#expiresMs;
   }
 
-  /** Holds it for another `ttlMs`. StoreError BUSY when it was lost: what it guarded may be somebody else's by now. */
+  /**
+   * Holds it for another `ttlMs`. StoreError BUSY when it was lost: what it guarded may be somebody else's by now.
+   *
+   * @example
+   * const lock = await store.lock('import', { ttlMs: 1000 });
+   * await lock.renew(60_000);
+   * lock.expires > new Date(Date.now() + 50_000); // => true
+   */
   async renew(ttlMs = this.#ttlMs): Promise<void> {
     checkTtl(ttlMs);
     const grant = this.#state === 'held' ? await this.#backend.renew(this.#name, this.token, ttlMs) : undefined;
@@ -44,7 +51,13 @@ export class Lock {
     this.#expiresMs = grant.expiresMs;
   }
 
-  /** Renews it in time, again and again, while `work` runs, and releases it afterwards. `work` is told when it is lost. */
+  /**
+   * Renews it in time, again and again, while `work` runs, and releases it afterwards. `work` is told when it is lost.
+   *
+   * @example
+   * const lock = await store.lock('import', { ttlMs: 1000 });
+   * await lock.run(async (signal) => (signal.aborted ? 'lost' : 'done')); // => 'done'
+   */
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const lost = new AbortController();
     const timer = setInterval(() => {
@@ -60,13 +73,28 @@ export class Lock {
     }
   }
 
-  /** Gives it back. False when it was lost before. */
+  /**
+   * Gives it back. False when it was lost before.
+   *
+   * @example
+   * const lock = await store.lock('import', { ttlMs: 1000 });
+   * [await lock.release(), lock.isHeld, await lock.release()]; // => [true, false, false]
+   */
   async release(): Promise<boolean> {
     if (this.#state !== 'held') return false;
     this.#state = 'released';
     return this.#backend.release(this.#name, this.token);
   }
 
+  /**
+   * Releases it: what `await using` calls.
+   *
+   * @example
+   * {
+   *   await using lock = await store.lock('import', { ttlMs: 1000 });
+   *   lock.isHeld; // => true
+   * }
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
   }

@@ -47,6 +47,10 @@ const STORE_DIRECTORY = 'sdfs-store';
  * Opens a store for this process, which coordinates it until `close`: other processes reach it by `connectStore`.
  * StoreError BUSY when another process has it open, FOREIGN for what is no store or a newer one, INVALID for options
  * that do not fit it, FULL, UNAVAILABLE when too many shards are missing.
+ *
+ * @example
+ * await using store = await openStore({ path: `${directory}/cache`, shards: 3, copies: 2 });
+ * await store.set('key', 'value');
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
   assertLimits();

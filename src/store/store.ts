@@ -2,71 +2,12 @@
 import { Readable } from 'node:stream';
 import { LIMITS } from '../base/limits.ts';
 import { StoreError } from '../keys/errors.ts';
-import type { KeyRange } from '../keys/key-space.ts';
 import type { Change, ChangeResult, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
+import { bytesOnly, conditionOf, dateOf, expiryOf, keyOf, rangeOf } from './arguments.ts';
+import type { BatchOperation, DeleteOptions, Entry, KeyLike, LockOptions, RangeEntry, RangeOptions, SetOptions, ValueLike, WriteOptions } from './arguments.ts';
 import { Lock, checkTtl } from './lock.ts';
 
-/** Text is UTF-8. 0 to LIMITS.keyBytesMax bytes. */
-export type KeyLike = string | Uint8Array;
-/** Text is UTF-8. Streams are for values that should not be in memory as a whole. 0 to LIMITS.valueBytesMax bytes. */
-export type ValueLike = string | Uint8Array | AsyncIterable<Uint8Array>;
-
-export interface Entry {
-  readonly value: Buffer;
-  readonly version: number;
-  /** When it goes by itself. */
-  readonly expires: Date | undefined;
-}
-
-export interface WriteOptions {
-  /** Power-proof when the promise resolves; else process-proof. Default: the store's. */
-  readonly sync?: boolean;
-}
-
-export interface SetOptions extends WriteOptions {
-  /** Only when the key has this version. */
-  readonly ifVersion?: number;
-  /** Only when there is no such key. */
-  readonly ifAbsent?: boolean;
-  /** It goes by itself after so many ms. */
-  readonly ttlMs?: number;
-}
-
-export interface DeleteOptions extends WriteOptions {
-  readonly ifVersion?: number;
-}
-
-export type BatchOperation =
-  | { readonly type: 'set'; readonly key: KeyLike; readonly value: string | Uint8Array; readonly ifVersion?: number; readonly ifAbsent?: boolean; readonly ttlMs?: number }
-  | { readonly type: 'delete'; readonly key: KeyLike; readonly ifVersion?: number };
-
-export interface RangeOptions {
-  /** Keys that begin with it. Not with gte, gt, lte, lt. */
-  readonly prefix?: KeyLike;
-  readonly gte?: KeyLike;
-  readonly gt?: KeyLike;
-  readonly lte?: KeyLike;
-  readonly lt?: KeyLike;
-  readonly reverse?: boolean;
-  /** At most so many keys. */
-  readonly limit?: number;
-  /** False: keys and versions alone; values are empty. */
-  readonly values?: boolean;
-}
-
-export interface RangeEntry {
-  readonly key: Buffer;
-  readonly value: Buffer;
-  readonly version: number;
-  readonly expires: Date | undefined;
-}
-
-export interface LockOptions {
-  /** It is given to somebody else when it is not renewed for so long. */
-  readonly ttlMs: number;
-  /** How long to wait for it. Default: LIMITS.lockWaitMs. 0: not at all. */
-  readonly waitMs?: number;
-}
+export type { BatchOperation, DeleteOptions, Entry, KeyLike, LockOptions, RangeEntry, RangeOptions, SetOptions, ValueLike, WriteOptions };
 
 /** Rows asked for in one page of a range. */
 const PAGE_ROWS = 256;
@@ -82,22 +23,49 @@ export class Store {
     this.#syncs = options.sync;
   }
 
+  /**
+   * The value; undefined when there is none.
+   *
+   * @example
+   * await store.set('greeting', 'hello');
+   * String(await store.get('greeting')); // => 'hello'
+   * await store.get('nothing'); // => undefined
+   */
   async get(key: KeyLike): Promise<Buffer | undefined> {
     return (await this.#open.get(keyOf(key)))?.value;
   }
 
-  /** The value with its version, for a condition, and when it expires. */
+  /**
+   * The value with its version, for a condition, and when it expires.
+   *
+   * @example
+   * const version = await store.set('page', 'draft');
+   * const entry = await store.getEntry('page');
+   * [String(entry.value), entry.version === version, entry.expires]; // => ['draft', true, undefined]
+   */
   async getEntry(key: KeyLike): Promise<Entry | undefined> {
     const found = await this.#open.get(keyOf(key));
     return found === undefined ? undefined : { value: found.value, version: found.version, expires: dateOf(found.expiresMs) };
   }
 
-  /** In the order of `keys`. Each value is one that was there during the call; they need not be of one moment. */
+  /**
+   * In the order of `keys`. Each value is one that was there during the call; they need not be of one moment.
+   *
+   * @example
+   * await store.batch([{ type: 'set', key: 'a', value: '1' }, { type: 'set', key: 'b', value: '2' }]);
+   * (await store.getMany(['b', 'nothing', 'a'])).map(String); // => ['2', 'undefined', '1']
+   */
   async getMany(keys: readonly KeyLike[]): Promise<(Buffer | undefined)[]> {
     return (await this.#open.getMany(keys.map(keyOf))).map((found) => found?.value);
   }
 
-  /** The value in pieces: all of one, or StoreError CHANGED when it was replaced or deleted before all was read. */
+  /**
+   * The value in pieces: all of one, or StoreError CHANGED when it was replaced or deleted before all was read.
+   *
+   * @example
+   * await store.set('film', createReadStream('/bin/sh'));
+   * await pipeline(await store.getStream('film'), createWriteStream(`${directory}/copy`));
+   */
   async getStream(key: KeyLike): Promise<Readable | undefined> {
     const value = await this.#open.open(keyOf(key));
     if (value === undefined) return undefined;
@@ -110,11 +78,27 @@ export class Store {
     })(), { objectMode: false, highWaterMark: LIMITS.blockBytesMax });
   }
 
+  /**
+   * Whether there is such a key.
+   *
+   * @example
+   * await store.set('here', '');
+   * [await store.has('here'), await store.has('there')]; // => [true, false]
+   */
   async has(key: KeyLike): Promise<boolean> {
     return this.#open.has(keyOf(key));
   }
 
-  /** Resolves with the new version. ConflictError when a condition does not hold. */
+  /**
+   * Resolves with the new version. ConflictError when a condition does not hold.
+   *
+   * @example
+   * const first = await store.set('stock', '7');
+   * await store.set('stock', '6', { ifVersion: first });
+   * await store.set('stock', '5', { ifVersion: first }).catch((error) => error.code); // => 'CONFLICT'
+   * await store.set('session', 'Ada', { ttlMs: 30 * 60_000, ifAbsent: true });
+   * await store.set('contract', Buffer.alloc(1_000_000), { sync: true });
+   */
   async set(key: KeyLike, value: ValueLike, options: SetOptions = {}): Promise<number> {
     const name = keyOf(key);
     const expiresMs = expiryOf(options.ttlMs);
@@ -131,13 +115,27 @@ export class Store {
     }
   }
 
-  /** Whether there was such a key. ConflictError when there is one of another version, or none where one was wanted. */
+  /**
+   * Whether there was such a key. ConflictError when there is one of another version, or none where one was wanted.
+   *
+   * @example
+   * await store.set('old', 'v');
+   * [await store.delete('old'), await store.delete('old')]; // => [true, false]
+   */
   async delete(key: KeyLike, options: DeleteOptions = {}): Promise<boolean> {
     const [result] = await this.#commit([{ kind: 'delete', key: keyOf(key), ...conditionOf(options) }], options);
     return result!.found;
   }
 
-  /** Changes when a key goes by itself; null: never. Whether there is such a key. */
+  /**
+   * Changes when a key goes by itself; null: never. Whether there is such a key.
+   *
+   * @example
+   * await store.set('session', 'Ada');
+   * await store.expire('session', 30 * 60_000); // => true
+   * await store.expire('session', null); // => true
+   * (await store.getEntry('session')).expires; // => undefined
+   */
   async expire(key: KeyLike, ttlMs: number | null, options: WriteOptions = {}): Promise<boolean> {
     const [result] = await this.#commit([{ kind: 'expire', key: keyOf(key), expiresMs: ttlMs === null ? 0 : expiryOf(ttlMs) }], options);
     return result!.found;
@@ -146,6 +144,14 @@ export class Store {
   /**
    * All of it, or nothing: across shards, and whatever dies meanwhile. Resolves with the new version of each set, 0 for a
    * delete. ConflictError when one condition does not hold. StoreError TOO_LARGE beyond LIMITS.batchBytesMax.
+   *
+   * @example
+   * const [ada, bob] = [await store.set('account/ada', '10'), await store.set('account/bob', '0')];
+   * await store.batch([
+   *   { type: 'set', key: 'account/ada', value: '7', ifVersion: ada },
+   *   { type: 'set', key: 'account/bob', value: '3', ifVersion: bob },
+   *   { type: 'delete', key: 'order/1' },
+   * ]);
    */
   async batch(operations: readonly BatchOperation[], options: WriteOptions = {}): Promise<number[]> {
     if (!Array.isArray(operations)) throw new StoreError('INVALID', 'a batch is an array of operations');
@@ -171,7 +177,15 @@ export class Store {
     }
   }
 
-  /** In order of keys. Keys that are set or deleted while it runs may or may not be seen; all others are, once. */
+  /**
+   * In order of keys. Keys that are set or deleted while it runs may or may not be seen; all others are, once.
+   *
+   * @example
+   * for (const fruit of ['cherry', 'apple', 'banana']) await store.set(`fruit/${fruit}`, fruit.toUpperCase());
+   * const found = [];
+   * for await (const { value } of store.range({ prefix: 'fruit/', reverse: true, limit: 2 })) found.push(String(value));
+   * found; // => ['CHERRY', 'BANANA']
+   */
   async *range(options: RangeOptions = {}): AsyncGenerator<RangeEntry, void, undefined> {
     let range = rangeOf(options);
     let left = options.limit ?? Infinity;
@@ -186,7 +200,15 @@ export class Store {
     }
   }
 
-  /** Waits for a lock that one holder has at a time. StoreError TIMEOUT when it is not had within `waitMs`. */
+  /**
+   * Waits for a lock that one holder has at a time. StoreError TIMEOUT when it is not had within `waitMs`.
+   *
+   * @example
+   * const lock = await store.lock('nightly report', { ttlMs: 10_000 });
+   * await lock.run(async (signal) => {
+   *   signal.throwIfAborted(); // work that nobody else does at the same time
+   * });
+   */
   async lock(name: KeyLike, options: LockOptions): Promise<Lock> {
     const waitMs = options.waitMs ?? LIMITS.lockWaitMs;
     if (!(typeof waitMs === 'number' && waitMs >= 0)) throw new StoreError('INVALID', `waitMs ${waitMs}: wants a number of ms from 0 on`);
@@ -195,7 +217,13 @@ export class Store {
     return lock;
   }
 
-  /** As lock, and undefined at once when somebody else holds it. */
+  /**
+   * As lock, and undefined at once when somebody else holds it.
+   *
+   * @example
+   * const leader = await store.lease('leader', { ttlMs: 10_000 });
+   * [leader?.isHeld, await store.lease('leader', { ttlMs: 10_000 })]; // => [true, undefined]
+   */
   async lease(name: KeyLike, options: { readonly ttlMs: number }): Promise<Lock | undefined> {
     return this.#acquire(keyOf(name), checkTtl(options.ttlMs), 0);
   }
@@ -203,36 +231,79 @@ export class Store {
   /**
    * A further shard, on a directory of another disk, or, without `disk`, in the store's own. Its share moves to it in the
    * background, and nothing else; meanwhile reads and writes go on, after a moment in which they wait. Resolves with its number.
+   *
+   * @example
+   * const shard = await store.addShard();
+   * (await store.stats()).shards.some((one) => one.shard === shard); // => true
    */
   async addShard(disk?: string): Promise<number> {
     return this.#open.changeShards({ action: 'add', disk });
   }
 
-  /** Moves what a shard has to the others, in the background: `stats` says how much is left on it. */
+  /**
+   * Moves what a shard has to the others, in the background: `stats` says how much is left on it.
+   *
+   * @example
+   * await store.drainShard(await store.addShard());
+   */
   async drainShard(shard: number): Promise<void> {
     await this.#open.changeShards({ action: 'drain', shard });
   }
 
-  /** Takes a shard away that was drained. StoreError BUSY while something is on it, unless `force`: then the others copy what they have anew. */
+  /**
+   * Takes a shard away that was drained. StoreError BUSY while something is on it, unless `force`: then the others copy what they have anew.
+   *
+   * @example
+   * await store.removeShard(await store.addShard(), { force: true });
+   */
   async removeShard(shard: number, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
     await this.#open.changeShards({ action: 'remove', shard, force });
   }
 
+  /**
+   * What is in it, on how many copies and shards, and how they are.
+   *
+   * @example
+   * const { keys, copies, shards } = await store.stats();
+   * [keys >= 0, copies, shards.length >= copies]; // => [true, 2, true]
+   */
   async stats(): Promise<StoreStatistics> {
     return this.#open.statistics();
   }
 
-  /** All that was acknowledged before survives a power cut when it resolves. */
+  /**
+   * All that was acknowledged before survives a power cut when it resolves.
+   *
+   * @example
+   * for (let day = 1; day <= 31; day++) await store.set(`log/${day}`, 'quiet');
+   * await store.sync();
+   */
   async sync(): Promise<void> {
     return this.#open.sync();
   }
 
-  /** Ends it: what was acknowledged is on the disks then. A second call waits for the first. */
+  /**
+   * Ends it: what was acknowledged is on the disks then. A second call waits for the first.
+   *
+   * @example
+   * const other = await openStore({ path: `${directory}/other` });
+   * await other.close();
+   * await other.get('key').catch((error) => error.code); // => 'CLOSED'
+   */
   async close(): Promise<void> {
     this.#closing ??= this.#backend.close();
     return this.#closing;
   }
 
+  /**
+   * Closes it: what `await using` calls.
+   *
+   * @example
+   * {
+   *   await using other = await openStore({ path: `${directory}/used` });
+   *   await other.set('key', 'value');
+   * }
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -262,58 +333,4 @@ export class Store {
     if (value === null || typeof value !== 'object' || !(Symbol.asyncIterator in value)) throw new StoreError('INVALID', `a value is text, bytes or a stream of bytes, not ${value === null ? 'null' : typeof value}`);
     return this.#open.stage(bytesOnly(value));
   }
-}
-
-async function* bytesOnly(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const piece of stream) {
-    if (!(piece instanceof Uint8Array)) throw new StoreError('INVALID', `a stream of ${piece === null ? 'null' : typeof piece} is no value: wants bytes`);
-    yield piece;
-  }
-}
-
-export function keyOf(key: KeyLike): Buffer {
-  if (typeof key !== 'string' && !(key instanceof Uint8Array)) throw new StoreError('INVALID', `a key is text or bytes, not ${key === null ? 'null' : typeof key}`);
-  // A copy: the caller may use its bytes again before the store has.
-  const bytes = typeof key === 'string' ? Buffer.from(key) : Buffer.from(key);
-  if (bytes.length > LIMITS.keyBytesMax) throw new StoreError('TOO_LARGE', `a key of ${bytes.length} bytes; ${LIMITS.keyBytesMax} are allowed`);
-  return bytes;
-}
-
-function expiryOf(ttlMs: number | undefined): number {
-  return ttlMs === undefined ? 0 : Math.ceil(Date.now() + checkTtl(ttlMs));
-}
-
-function dateOf(expiresMs: number): Date | undefined {
-  return expiresMs === 0 ? undefined : new Date(expiresMs);
-}
-
-function conditionOf({ ifVersion, ifAbsent }: { readonly ifVersion?: number; readonly ifAbsent?: boolean }): { ifVersion?: number; ifAbsent?: boolean } {
-  if (ifVersion === undefined) return ifAbsent === true ? { ifAbsent } : {};
-  if (ifAbsent === true) throw new StoreError('INVALID', 'ifVersion and ifAbsent cannot both hold: give one');
-  if (!Number.isSafeInteger(ifVersion) || ifVersion < 1) throw new StoreError('INVALID', `ifVersion ${ifVersion}: wants a version that set or getEntry gave`);
-  return { ifVersion };
-}
-
-function rangeOf({ prefix, gte, gt, lte, lt, reverse }: RangeOptions): KeyRange {
-  if (prefix !== undefined) {
-    if (gte !== undefined || gt !== undefined || lte !== undefined || lt !== undefined) throw new StoreError('INVALID', 'a range has a prefix, or bounds: give one of the two');
-    const start = keyOf(prefix);
-    return { start, end: behindPrefix(start), reverse };
-  }
-  if (gte !== undefined && gt !== undefined) throw new StoreError('INVALID', 'gte and gt: give one');
-  if (lte !== undefined && lt !== undefined) throw new StoreError('INVALID', 'lte and lt: give one');
-  const start = gte !== undefined ? keyOf(gte) : gt !== undefined ? Buffer.concat([keyOf(gt), Buffer.alloc(1)]) : undefined;
-  const end = lt !== undefined ? keyOf(lt) : lte !== undefined ? Buffer.concat([keyOf(lte), Buffer.alloc(1)]) : undefined;
-  return { start, end, reverse };
-}
-
-/** The first key behind all that begin with `prefix`; undefined when there is none. */
-function behindPrefix(prefix: Buffer): Buffer | undefined {
-  const end = Buffer.from(prefix);
-  for (let at = end.length - 1; at >= 0; at--) {
-    if (end[at] === 0xff) continue;
-    end[at]!++;
-    return end.subarray(0, at + 1);
-  }
-  return undefined;
 }
