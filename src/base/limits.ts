@@ -203,6 +203,8 @@ export const LIMITS = {
    */
   workerStartMs: 60_000,
   driverStartMs: 600_000,
+  /** Rows that a mount reads before it serves, when the last one did not end cleanly: about two seconds. More are read in the background. */
+  rowsVerifiedMax: 1_000_000,
   /** A child that was told to stop is killed after this long. */
   workerStopMs: 20_000,
   driverStopMs: 60_000,

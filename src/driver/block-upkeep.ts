@@ -23,9 +23,11 @@ interface Stores {
   readonly pending: PendingBlocks;
   readonly allocator: Allocator;
   readonly durability: Durability;
+  /** False while rows may be missing. */
+  readonly rowsVerified: () => boolean;
 }
 
-export function blockRows({ engine, pending, allocator, durability }: Stores): BlockRows {
+export function blockRows({ engine, pending, allocator, durability, rowsVerified }: Stores): BlockRows {
   return {
     page: (after, limit) => {
       const rows = engine.reader.range(...ranges.blocksAfter(after), limit);
@@ -33,7 +35,7 @@ export function blockRows({ engine, pending, allocator, durability }: Stores): B
       return { blocks, through: rows.length < limit ? null : blockOfKey(rows.at(-1)![0]) };
     },
     isNeeded: (id) => engine.reader.get(keys.block(id)) !== undefined,
-    keepsUnknown: () => engine.reader.get(keys.bookkeeping(BOOKKEEPING.garbageHold)) !== undefined,
+    keepsUnknown: () => !rowsVerified() || engine.reader.get(keys.bookkeeping(BOOKKEEPING.garbageHold)) !== undefined,
     settled: () => allocator.settled(),
     sync: () => durability.sync(),
   };

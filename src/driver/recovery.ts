@@ -13,7 +13,8 @@ import type { Members } from '../kv/membership.ts';
 import type { WorkerLink } from '../kv/worker-link.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import { databaseExists, eraseDatabase, setDatabaseAside } from '../metadata/lmdb/database-files.ts';
-import { DatabaseDamagedError, JournalLostError, LmdbEngine } from '../metadata/lmdb/engine.ts';
+import { DatabaseDamagedError, JournalLostError } from '../metadata/lmdb/database-errors.ts';
+import { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
 import type { ReplayedData } from '../metadata/lmdb/engine.ts';
 import { databaseReserve } from './database-reserve.ts';
@@ -38,6 +39,8 @@ export interface OpenedMetadata {
   readonly ahead?: Sequence | undefined;
   /** Disks whose copies of the metadata are not what they put there: they are to get new ones. */
   readonly damaged: readonly WorkerLink[];
+  /** All rows were read and are what was put. Else nobody has looked since a process that had them died. */
+  readonly verified: boolean;
 }
 
 /**
@@ -50,7 +53,10 @@ export async function openMetadata(parts: { start: DriverStart; place: StatePlac
   const { directory, moved } = parts.place;
   const journalDirectory = placeJournal({ volume: start.description.volume, stateDirectory: directory, logger });
   const trust = new DatabaseTrust(directory);
+  let opened = false;
   const failed = (error: Error): void => {
+    // Until then it is thrown to the one who opens it.
+    if (!opened) return;
     if (error instanceof DatabaseDamagedError) trust.markDamaged();
     onFailure(error);
   };
@@ -64,10 +70,12 @@ export async function openMetadata(parts: { start: DriverStart; place: StatePlac
   if ((trusted === 'clean' || trusted === 'inUse') && databaseExists(directory)) {
     trust.claim();
     const pendingData: ReplayedData[] = [];
-    const engine = await openTrusted(() => LmdbEngine.open({ ...options, closedCleanly: trusted === 'clean' }, (data) => pendingData.push(data)), logger);
-    if (engine !== undefined) {
-      if (best === undefined || engine.lastSequence >= best.state.lastSequence) return { engine, trust, pendingData, newBlockEpoch: false, best: best?.link.disk, ahead: aheadOf(engine, best?.state.lastSequence ?? (0 as Sequence)), damaged: [] };
-      logger.warn({ own: engine.lastSequence, workers: best.state.lastSequence }, "the driver's database is older than the workers' logs");
+    const own = await openTrusted(() => LmdbEngine.open({ ...options, closedCleanly: trusted === 'clean' }, (data) => pendingData.push(data)), { verify: trusted === 'inUse' && start.session === undefined, logger });
+    if (own !== undefined) {
+      const { engine } = own;
+      opened = best === undefined || engine.lastSequence >= best.state.lastSequence;
+      if (opened) return { verified: trusted === 'clean' || own.verified, engine, trust, pendingData, newBlockEpoch: false, best: best?.link.disk, ahead: aheadOf(engine, best?.state.lastSequence ?? (0 as Sequence)), damaged: [] };
+      logger.warn({ own: engine.lastSequence, workers: best?.state.lastSequence }, "the driver's database is older than the workers' logs");
       await engine.abandon();
     }
   }
@@ -93,7 +101,8 @@ export async function openMetadata(parts: { start: DriverStart; place: StatePlac
   if (keepJournal) pendingData.push(...(await journal.replay(engine, rebuilt?.lastEpoch ?? (0 as DriverEpoch), logger)));
   trust.claim();
   journal.remove();
-  return { engine, trust, pendingData, newBlockEpoch: engine.lastSequence > 0, best: rebuilt?.from.link.disk, damaged: rebuilt?.damaged ?? [] };
+  opened = true;
+  return { verified: true, engine, trust, pendingData, newBlockEpoch: engine.lastSequence > 0, best: rebuilt?.from.link.disk, damaged: rebuilt?.damaged ?? [] };
 }
 
 /** After a forced mount without the disks that had the rest. */
@@ -101,12 +110,17 @@ function aheadOf(engine: LmdbEngine, last: Sequence): Sequence | undefined {
   return engine.lastSequence > last && engine.firstJournalSequence > last + 1 ? engine.lastSequence : undefined;
 }
 
-/** Undefined for one that is proven to be of no use. */
-async function openTrusted(open: () => Promise<LmdbEngine>, logger: Logger): Promise<LmdbEngine | undefined> {
+/** Undefined for one that is proven to be of no use. `verify`: nobody waits for it but the mount, so that all rows may be read, if they are not too many. */
+async function openTrusted(open: () => Promise<LmdbEngine>, { verify, logger }: { verify: boolean; logger: Logger }): Promise<{ engine: LmdbEngine; verified: boolean } | undefined> {
+  let engine: LmdbEngine | undefined;
   try {
-    return await open();
+    engine = await open();
+    const verified = verify && engine.rowCount <= LIMITS.rowsVerifiedMax;
+    if (verified) await engine.verify(() => new Promise((resolve) => { setImmediate(resolve); }));
+    return { engine, verified };
   } catch (error) {
-    const damaged = error instanceof JournalLostError || error instanceof FormatError || /MDB_(CORRUPTED|INVALID|PAGE_NOTFOUND)/.test(String(error));
+    await engine?.abandon();
+    const damaged = error instanceof JournalLostError || error instanceof FormatError || (error as Error).cause instanceof DatabaseDamagedError || /MDB_(CORRUPTED|INVALID|PAGE_NOTFOUND)/.test(String(error));
     if (!damaged) throw error;
     logger.error({ err: error }, "the driver's database cannot be used; it is rebuilt from the disks");
     return undefined;

@@ -32,6 +32,7 @@ import { JournalShipping } from './journal-shipping.ts';
 import { loadDump } from './load-dump.ts';
 import { mountMembers } from './mount-members.ts';
 import { status } from './queries.ts';
+import { RowsCheck } from './rows-check.ts';
 import { logSource, openMetadata } from './recovery.ts';
 import { placeState } from './state-place.ts';
 import type { RequestsInWork } from './stuck.ts';
@@ -58,6 +59,7 @@ export class VolumeCore {
   /** The volume's keys, and what is leased: apart from its files, in the same log and on the same shards. */
   readonly keys: LocalKeySpace;
   readonly leases: LocalKeySpace;
+  readonly rowsCheck: RowsCheck;
   readonly upkeep: DriverBlockUpkeep;
   readonly dumps: DumpSchedule;
   readonly #sweepers: readonly ExpirySweeper[];
@@ -66,7 +68,7 @@ export class VolumeCore {
   readonly #readOnly: boolean;
   readonly #logger: Logger;
 
-  private constructor(parts: { start: DriverStart; logger: Logger; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; engine: LmdbEngine; trust: DatabaseTrust; pending: PendingBlocks; context: VfsContext; versions: Versions }) {
+  private constructor(parts: { start: DriverStart; logger: Logger; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; engine: LmdbEngine; trust: DatabaseTrust; pending: PendingBlocks; context: VfsContext; versions: Versions; rowsVerified: boolean }) {
     const { start, logger, pool, context } = parts;
     this.pool = pool;
     this.members = parts.members;
@@ -77,7 +79,8 @@ export class VolumeCore {
     this.keys = new LocalKeySpace(context, { versions: parts.versions });
     this.leases = new LocalKeySpace(context, { versions: parts.versions, area: KEY_AREAS.leases });
     this.#sweepers = [this.keys, this.leases].map((keys) => new ExpirySweeper(keys, { logger }));
-    this.upkeep = new DriverBlockUpkeep({ engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, pool, blocks: parts.blocks, copies: start.description.copies, logger });
+    this.rowsCheck = new RowsCheck(parts.engine, { verified: parts.rowsVerified, logger });
+    this.upkeep = new DriverBlockUpkeep({ rowsVerified: () => this.rowsCheck.verified, engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, pool, blocks: parts.blocks, copies: start.description.copies, logger });
     this.dumps = new DumpSchedule({ context, description: start.description, pool, logger, intervalMs: start.readOnly ? 0 : start.dumpIntervalMs });
     this.#trust = parts.trust;
     this.#pending = parts.pending;
@@ -119,7 +122,7 @@ export class VolumeCore {
     // A raised block epoch has to be safe before a block is named by it.
     if (newBlockEpoch) await durability.sync();
     const versions = new Versions(engine, { leap: newBlockEpoch });
-    return new VolumeCore({ start, logger, pool, members, replicas, blocks, engine, trust, pending, context, versions });
+    return new VolumeCore({ rowsVerified: opened.verified, start, logger, pool, members, replicas, blocks, engine, trust, pending, context, versions });
   }
 
   /** Small data that is not on the workers yet. */
@@ -130,6 +133,7 @@ export class VolumeCore {
   /** From now on what is acknowledged reaches the disks by itself, copies are kept, and backups are made. */
   startUpkeep(): void {
     this.context.durability.start();
+    this.rowsCheck.start();
     if (!this.#readOnly) {
       this.upkeep.upkeep.start();
       for (const sweeper of this.#sweepers) sweeper.start();
@@ -147,6 +151,7 @@ export class VolumeCore {
   async stopUpkeep(): Promise<void> {
     const ends = {
       'a backup of the metadata': this.dumps.stop(),
+      'the look at all rows': this.rowsCheck.stop(),
       'the background work on blocks': this.upkeep.upkeep.stop(),
       'the deletion of expired keys': Promise.all(this.#sweepers.map((sweeper) => sweeper.stop())).then(() => {}),
     };

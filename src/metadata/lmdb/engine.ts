@@ -10,30 +10,25 @@ import { ABORT, open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { assert } from '../../base/assert.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { FsError } from '../../base/errors.ts';
+import { FormatError, FsError } from '../../base/errors.ts';
 import type { BlockId, DriverEpoch, InodeNumber, Sequence } from '../../base/ids.ts';
 import { LogFile } from '../../log/log-file.ts';
 import { decodeOperations, decodeRecord, encodeRecord } from '../../log/record.ts';
-import type { Operation, RecordHeader } from '../../log/record.ts';
+import type { Operation } from '../../log/record.ts';
 import type { Cause, MetadataEngine, MetadataView, Reader, Row, Transaction } from '../engine.ts';
 import { BufferedTransaction } from './buffered-transaction.ts';
+import { openRow, sealRow, verifyRows } from './checked-rows.ts';
+import { APPLIED_SEQUENCE, INODE_COUNT, ownNumber, putOwn, rowCount, upgradeRows } from './own-rows.ts';
+import { DatabaseDamagedError, JournalLostError } from './database-errors.ts';
+import { RequestResults } from './request-results.ts';
 import { lmdbView } from './view.ts';
-import { decodeNumber, encodeNumber, isInodeKey, keys } from '../schema.ts';
-
-/** Rows of the database itself, below every schema key: never logged. */
-const APPLIED_SEQUENCE = Buffer.from('\0applied');
-const INODE_COUNT = Buffer.from('\0inodes');
+import { isInodeKey, keys } from '../schema.ts';
 
 /** A journal record that carried small data which may not be on the workers yet. */
 export interface ReplayedData {
   readonly id: BlockId;
   readonly data: Buffer;
   readonly sequence: Sequence;
-}
-
-/** The file holds something that the database did not write there. */
-export class DatabaseDamagedError extends Error {
-  override readonly name = 'DatabaseDamagedError';
 }
 
 export interface LmdbEngineOptions {
@@ -53,23 +48,16 @@ export interface LmdbEngineOptions {
   readonly batchOperationsMax?: number;
 }
 
-/** The journal of a database that was not closed is gone, and with it changes that the rows do not have. */
-export class JournalLostError extends Error {
-  override readonly name = 'JournalLostError';
-}
-
 export class LmdbEngine implements MetadataEngine {
   readonly #directory: string;
   readonly #journalDirectory: string;
   readonly #epoch: DriverEpoch;
-  readonly #mountEpoch: DriverEpoch;
   readonly #batchOperationsMax: number;
   readonly #onFailure: ((error: Error) => void) | undefined;
   readonly #reserveSpace: () => boolean;
   readonly #db: RootDatabase<Buffer, Buffer>;
   readonly #journal: LogFile;
-  /** Results by request, read from the journal at open: what the last driver carried out and perhaps did not answer. */
-  readonly #committed = new Map<string, InodeNumber | 0>();
+  readonly #results: RequestResults;
   /** Ends the open LMDB write transaction; undefined when none is open. */
   #finish: ((result?: never) => void) | undefined;
   #operationsInBatch = 0;
@@ -84,16 +72,14 @@ export class LmdbEngine implements MetadataEngine {
     this.#directory = options.directory;
     this.#journalDirectory = options.journalDirectory ?? join(options.directory, 'journal');
     this.#epoch = options.epoch;
-    this.#mountEpoch = options.mountEpoch ?? options.epoch;
+    this.#results = new RequestResults(options.mountEpoch ?? options.epoch);
     this.#batchOperationsMax = options.batchOperationsMax ?? 4096;
     this.#onFailure = options.onFailure;
     this.#reserveSpace = options.reserveSpace ?? (() => true);
     this.#db = db;
     this.#journal = journal;
-    const applied = db.getBinary(APPLIED_SEQUENCE);
-    const count = db.getBinary(INODE_COUNT);
-    this.#appliedSequence = (applied === undefined ? 0 : decodeNumber(applied)) as Sequence;
-    this.#inodeCount = count === undefined ? 0 : decodeNumber(count);
+    this.#appliedSequence = (ownNumber(db, APPLIED_SEQUENCE) ?? 0) as Sequence;
+    this.#inodeCount = ownNumber(db, INODE_COUNT) ?? 0;
     this.#sequence = this.#appliedSequence;
   }
 
@@ -114,6 +100,7 @@ export class LmdbEngine implements MetadataEngine {
       commitDelay: 0,
     });
     db.readerCheck();
+    upgradeRows(db);
     const journal = LogFile.open(options.journalDirectory ?? join(options.directory, 'journal'), { segmentBytes: LIMITS.logSegmentBytes });
     const engine = new LmdbEngine(options, db, journal);
     if (journal.lastSequence < engine.#appliedSequence) {
@@ -145,6 +132,11 @@ export class LmdbEngine implements MetadataEngine {
     return this.#inodeCount;
   }
 
+  /** Of the last commit. */
+  get rowCount(): number {
+    return rowCount(this.#db);
+  }
+
   correctInodeCount(delta: number): void {
     this.#begin();
     this.#inodeCount += delta;
@@ -155,7 +147,24 @@ export class LmdbEngine implements MetadataEngine {
     this.commitBatch();
     const inodeCount = this.#inodeCount;
     const sequence = this.#appliedSequence;
-    return { ...lmdbView(this.#db, { key: APPLIED_SEQUENCE, value: sequence, settle: () => this.commitBatch() }), sequence, inodeCount };
+    const isLast = (): boolean => (ownNumber(this.#db, APPLIED_SEQUENCE) ?? 0) === sequence;
+    return { ...lmdbView(this.#db, { isLast, settle: () => this.commitBatch(), onDamage: (error) => this.#damaged(error) }), sequence, inodeCount };
+  }
+
+  /**
+   * Reads all rows of this moment, and returns their number. Rows that are not what was put, or are not there, end the
+   * engine as those do that somebody comes across; then it rejects. `pause` is called about every millisecond.
+   */
+  async verify(pause: () => Promise<void>): Promise<number> {
+    const view = await this.view();
+    const wanted = rowCount(this.#db);
+    try {
+      return await verifyRows(view.reader, wanted, pause);
+    } catch (error) {
+      throw error instanceof FormatError ? this.#damaged(error) : error;
+    } finally {
+      view.close();
+    }
   }
 
   transact<T>(cause: Cause | null, work: (transaction: Transaction) => T): T {
@@ -167,7 +176,7 @@ export class LmdbEngine implements MetadataEngine {
   }
 
   committedResult(cause: Cause): InodeNumber | 0 | undefined {
-    return this.#committed.get(`${cause.requestHi}:${cause.requestLo}`);
+    return this.#results.of(cause);
   }
 
   /** Whole records after `sequence`, verified, about `bytesMax` of them; empty at the end. */
@@ -189,8 +198,8 @@ export class LmdbEngine implements MetadataEngine {
   commitBatch(): void {
     if (this.#finish === undefined) return;
     this.#full = !this.#reserveSpace();
-    this.#db.put(APPLIED_SEQUENCE, encodeNumber(this.#sequence));
-    this.#db.put(INODE_COUNT, encodeNumber(this.#inodeCount));
+    putOwn(this.#db, APPLIED_SEQUENCE, this.#sequence);
+    putOwn(this.#db, INODE_COUNT, this.#inodeCount);
     const finish = this.#finish;
     this.#finish = undefined;
     this.#operationsInBatch = 0;
@@ -229,7 +238,11 @@ export class LmdbEngine implements MetadataEngine {
   /** All rows of the schema in key order, as copies; for seeding a worker. The open batch is committed first. */
   *rows(): Generator<Row> {
     this.commitBatch();
-    for (const { key, value } of this.#db.getRange({ start: Buffer.of(1) as never })) yield [Buffer.from(key as Buffer), Buffer.from(value)];
+    try {
+      for (const { key, value } of this.#db.getRange({ start: Buffer.of(1) as never })) yield [Buffer.from(key as Buffer), Buffer.from(openRow(key as Buffer, value))];
+    } catch (error) {
+      throw this.#damaged(error as Error);
+    }
   }
 
   /** Loads rows of a worker's checkpoint into an empty database; `sequence` is the checkpoint's. */
@@ -243,7 +256,7 @@ export class LmdbEngine implements MetadataEngine {
   applyRecord(record: Buffer, sequence: Sequence, epoch: DriverEpoch): void {
     this.#journal.append([record], sequence, sequence, epoch);
     const header = decodeRecord(record, 0);
-    if (header !== undefined) this.#remember(header);
+    if (header !== undefined) this.#results.add(header);
     this.#applyOperations(decodeOperations(record, 0), undefined, sequence);
     this.#sequence = sequence;
   }
@@ -291,7 +304,7 @@ export class LmdbEngine implements MetadataEngine {
       // lmdb hands out one shared Buffer that only pretends to have the value's length.
       try {
         const shared = this.#db.getBinaryFast(key as never) as Buffer | undefined;
-        return shared === undefined ? undefined : shared.subarray(0, shared.length);
+        return shared === undefined ? undefined : openRow(key, shared);
       } catch (error) {
         throw this.#damaged(error as Error);
       }
@@ -302,7 +315,7 @@ export class LmdbEngine implements MetadataEngine {
         ? { start: start as never, end: end as never, limit }
         : { start: end as never, end: start as never, reverse: true, exclusiveStart: true, inclusiveEnd: true, limit };
       try {
-        for (const { key, value } of this.#db.getRange(bounds)) rows.push([Buffer.from(key as Buffer), Buffer.from(value)]);
+        for (const { key, value } of this.#db.getRange(bounds)) rows.push([Buffer.from(key as Buffer), Buffer.from(openRow(key as Buffer, value))]);
       } catch (error) {
         throw this.#damaged(error as Error);
       }
@@ -330,7 +343,7 @@ export class LmdbEngine implements MetadataEngine {
     this.#sequence = sequence;
     this.#begin();
     for (const operation of transaction.operations) {
-      if (operation.kind === 'put') this.#db.put(operation.key as never, operation.value);
+      if (operation.kind === 'put') this.#db.put(operation.key as never, sealRow(operation.key, operation.value));
       else if (operation.kind === 'delete') this.#db.remove(operation.key as never);
     }
     this.#inodeCount += transaction.inodeDelta;
@@ -348,23 +361,12 @@ export class LmdbEngine implements MetadataEngine {
 
   #replay(onData: (data: ReplayedData) => void): void {
     for (const { header, bytes, offset } of this.#journal.scan(this.#journal.firstSequence)) {
-      this.#remember(header);
+      this.#results.add(header);
       this.#applyOperations(decodeOperations(bytes, offset), onData, header.sequence);
       if (header.sequence > this.#sequence) this.#sequence = header.sequence;
     }
     assert(this.#journal.lastSequence === 0 || this.#journal.lastSequence === this.#sequence, `the journal ends at ${this.#journal.lastSequence}, the rows at ${this.#sequence}`);
     this.commitBatch();
-  }
-
-  /** Of many, the last are kept: what is not answered yet is not old. */
-  #remember(header: RecordHeader): void {
-    if (header.epoch < this.#mountEpoch || (header.requestHi === 0 && header.requestLo === 0)) return;
-    this.#committed.set(`${header.requestHi}:${header.requestLo}`, header.result);
-    if (this.#committed.size <= LIMITS.requestResultsMax) return;
-    for (const oldest of this.#committed.keys()) {
-      this.#committed.delete(oldest);
-      break;
-    }
   }
 
   #applyOperations(operations: Iterable<Operation>, onData: ((data: ReplayedData) => void) | undefined, sequence: Sequence): void {
@@ -384,7 +386,7 @@ export class LmdbEngine implements MetadataEngine {
 
   #putRow(key: Buffer, value: Buffer): void {
     if (isInodeKey(key) && this.#db.getBinaryFast(key as never) === undefined) this.#inodeCount++;
-    this.#db.put(key as never, value);
+    this.#db.put(key as never, sealRow(key, value));
     this.#operationsInBatch++;
   }
 }
