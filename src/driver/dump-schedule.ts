@@ -1,7 +1,7 @@
 // Writes a backup of the metadata onto every disk from time to time, when something has changed since the last one.
 import { createHash } from 'node:crypto';
 import { createGzip } from 'node:zlib';
-import { Readable } from 'node:stream';
+import { Readable, pipeline } from 'node:stream';
 import type { WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
@@ -135,7 +135,10 @@ export class DumpSchedule {
       };
       let waiting: Buffer[] = [];
       let bytes = 0;
-      for await (const chunk of Readable.from(this.#throttled(lines)).pipe(createGzip({ level: 3 })) as AsyncIterable<Buffer>) {
+      const compressed = createGzip({ level: 3 });
+      // What becomes of the lines is met in the loop: pipeline ends both with it.
+      pipeline(Readable.from(this.#throttled(lines)), compressed, () => {});
+      for await (const chunk of compressed as AsyncIterable<Buffer>) {
         waiting.push(chunk);
         bytes += chunk.length;
         if (bytes < PIECE_BYTES) continue;
