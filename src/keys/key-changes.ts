@@ -1,7 +1,7 @@
 // What one transaction changes, key by key, before any of it takes effect: a throw leaves nothing behind.
 import { assert } from '../base/assert.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { KeyRecord } from '../metadata/key-rows.ts';
+import type { KeyHead, KeyRecord } from '../metadata/key-rows.ts';
 import type { BlockValue } from './block-values.ts';
 import type { KeyEntry, KeyTransaction, PreparedValue } from './key-space.ts';
 
@@ -13,7 +13,7 @@ export interface LocalEntry extends KeyRecord {
 export interface Slot {
   readonly key: Buffer;
   /** The row that is there, though its time be up. */
-  readonly before: LocalEntry | undefined;
+  readonly before: KeyHead | undefined;
   changed: boolean;
   /** Undefined: the key goes. */
   after: NewRow | undefined;
@@ -31,8 +31,17 @@ const CHANGE_BYTES = 160;
 /** Slots that are looked through one by one. */
 const SLOTS_LISTED = 4;
 
-export function isExpired(entry: KeyEntry, nowMs: number): boolean {
+export function isExpired(entry: Pick<KeyEntry, 'expiresMs'>, nowMs: number): boolean {
   return entry.expiresMs !== 0 && entry.expiresMs <= nowMs;
+}
+
+/** The space that is changed: its rows as they are without this transaction. */
+export interface ChangedSpace {
+  /** Though its time be up. */
+  head(key: Buffer): KeyHead | undefined;
+  /** The same with its value. */
+  entry(key: Buffer): LocalEntry | undefined;
+  nextVersion(): number;
 }
 
 export class KeyChanges implements KeyTransaction {
@@ -42,15 +51,12 @@ export class KeyChanges implements KeyTransaction {
   addedBytes = 0;
   /** Prepared values that were set, and replaced by a later change of the same transaction. */
   readonly superseded: BlockValue[] = [];
-  readonly #find: (key: Buffer) => LocalEntry | undefined;
-  readonly #nextVersion: () => number;
+  readonly #space: ChangedSpace;
   readonly #slots: Slot[] = [];
   #byKey: Map<string, Slot> | undefined;
 
-  /** `find` gives the row of a key, though its time be up. */
-  constructor(space: { find: (key: Buffer) => LocalEntry | undefined; nextVersion: () => number }) {
-    this.#find = space.find;
-    this.#nextVersion = space.nextVersion;
+  constructor(space: ChangedSpace) {
+    this.#space = space;
   }
 
   /** Slots that were changed, in the order in which they were first looked at. */
@@ -59,8 +65,13 @@ export class KeyChanges implements KeyTransaction {
   }
 
   get(key: Buffer): KeyEntry | undefined {
-    const entry = entryOf(this.#slot(key));
-    return entry === undefined || isExpired(entry, Date.now()) ? undefined : entry;
+    const slot = this.#slot(key);
+    const now = Date.now();
+    if (slot.changed) {
+      const entry = this.#entryAfter(slot);
+      return entry === undefined || isExpired(entry, now) ? undefined : entry;
+    }
+    return slot.before === undefined || isExpired(slot.before, now) ? undefined : this.#space.entry(key);
   }
 
   set(key: Buffer, value: Buffer | PreparedValue, { expiresMs = 0 }: { readonly expiresMs?: number | undefined } = {}): number {
@@ -69,7 +80,7 @@ export class KeyChanges implements KeyTransaction {
     assert(!isPlain || value.length <= LIMITS.inlineBytesMax, 'a large value is prepared before it is set');
     assert(Number.isSafeInteger(expiresMs) && expiresMs >= 0, 'times of expiry are whole ms');
     const slot = this.#slot(key);
-    const version = this.#nextVersion();
+    const version = this.#space.nextVersion();
     this.#change(slot, { value, version, expiresMs });
     if (isPlain) {
       this.bytes += value.length;
@@ -80,7 +91,8 @@ export class KeyChanges implements KeyTransaction {
 
   delete(key: Buffer): boolean {
     const slot = this.#slot(key);
-    const existed = this.get(key) !== undefined;
+    const present = slot.changed ? slot.after : slot.before;
+    const existed = present !== undefined && !isExpired(present, Date.now());
     if (slot.before !== undefined || slot.after !== undefined) this.#change(slot, undefined);
     return existed;
   }
@@ -105,7 +117,7 @@ export class KeyChanges implements KeyTransaction {
   #slot(key: Buffer): Slot {
     const known = this.#known(key);
     if (known !== undefined) return known;
-    const slot: Slot = { key, before: this.#find(key), changed: false, after: undefined };
+    const slot: Slot = { key, before: this.#space.head(key), changed: false, after: undefined };
     this.#slots.push(slot);
     if (this.#slots.length > SLOTS_LISTED) {
       this.#byKey ??= new Map(this.#slots.map((each) => [each.key.toString('latin1'), each]));
@@ -119,14 +131,13 @@ export class KeyChanges implements KeyTransaction {
     for (const slot of this.#slots) if (slot.key.equals(key)) return slot;
     return undefined;
   }
-}
 
-/** What the key has after the changes so far. */
-function entryOf({ key, before, changed, after }: Slot): LocalEntry | undefined {
-  if (!changed) return before;
-  if (after === undefined) return undefined;
-  const { value, version, expiresMs } = after;
-  if (value === undefined) return { ...before!, expiresMs };
-  if (Buffer.isBuffer(value)) return { key, version, expiresMs, bytes: value.length, inline: value, blocks: [] };
-  return { key, version, expiresMs, bytes: value.bytes, inline: undefined, blocks: (value as BlockValue).blocks };
+  /** What a changed key has. */
+  #entryAfter({ key, after }: Slot): LocalEntry | undefined {
+    if (after === undefined) return undefined;
+    const { value, version, expiresMs } = after;
+    if (value === undefined) return { ...this.#space.entry(key)!, expiresMs };
+    if (Buffer.isBuffer(value)) return { key, version, expiresMs, bytes: value.length, inline: value, blocks: [] };
+    return { key, version, expiresMs, bytes: value.bytes, inline: undefined, blocks: (value as BlockValue).blocks };
+  }
 }

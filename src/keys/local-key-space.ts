@@ -6,7 +6,7 @@ import { assert } from '../base/assert.ts';
 import type { BlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Transaction } from '../metadata/engine.ts';
-import { KEY_AREAS, decodeExpiryRowKey, decodeKeyRecord, encodeKeyRecord, expiryRowKey, keyCountName, keyOfKeyRow, keyRowKey } from '../metadata/key-rows.ts';
+import { KEY_AREAS, decodeExpiryRowKey, decodeKeyHead, decodeKeyRecord, encodeKeyRecord, expiryRowKey, keyCountName, keyOfKeyRow, keyRowKey } from '../metadata/key-rows.ts';
 import type { KeyArea, ValueBlock } from '../metadata/key-rows.ts';
 import { PRESENT, decodeNumber, encodeBlockRow, encodeNumber, keyAfter, keys } from '../metadata/schema.ts';
 import { raiseSchema } from '../metadata/schema-version.ts';
@@ -88,7 +88,14 @@ export class LocalKeySpace implements KeySpace {
   transact<T>(work: (transaction: KeyTransaction) => T): T {
     if (this.#group === undefined) return this.group(() => this.transact(work));
     const { tx, effects } = this.#group;
-    const changes = new KeyChanges({ find: (key) => this.#find(tx, key), nextVersion: () => this.#versions.next() });
+    const changes = new KeyChanges({
+      head: (key) => {
+        const row = tx.get(keyRowKey(this.area, key));
+        return row === undefined ? undefined : decodeKeyHead(row);
+      },
+      entry: (key) => this.#find(tx, key),
+      nextVersion: () => this.#versions.next(),
+    });
     const value = work(changes);
     if (changes.bytes > LIMITS.batchBytesMax) throw new StoreError('TOO_LARGE', `${changes.bytes} bytes in one change of many keys; ${LIMITS.batchBytesMax} are allowed`);
     if (changes.addedBytes > 0) this.#stores.space.admit(changes.addedBytes);
@@ -178,9 +185,9 @@ export class LocalKeySpace implements KeySpace {
   #find(reader: { get(key: Buffer): Buffer | undefined }, key: Buffer): LocalEntry | undefined {
     const value = reader.get(keyRowKey(this.area, key));
     if (value === undefined) return undefined;
-    const record = decodeKeyRecord(value);
+    const { version, expiresMs, bytes, inline, blocks } = decodeKeyRecord(value);
     // The reader's Buffer is good until its next call.
-    return { ...record, key, inline: record.inline === undefined ? undefined : Buffer.from(record.inline) };
+    return { key, version, expiresMs, bytes, inline: inline === undefined ? undefined : Buffer.from(inline), blocks };
   }
 
   #readFailed(entry: LocalEntry, error: unknown): Error {
@@ -203,8 +210,9 @@ export class LocalKeySpace implements KeySpace {
     if (after.expiresMs !== 0 && after.expiresMs !== before?.expiresMs) tx.put(expiryRowKey(this.area, after.expiresMs, key), PRESENT);
     if (after.value === undefined) {
       // Only the time of its end is another.
-      assert(before !== undefined, 'what expires is there');
-      tx.put(row, encodeKeyRecord({ ...before, expiresMs: after.expiresMs }));
+      const entry = this.#find(tx, key);
+      assert(entry !== undefined, 'what expires is there');
+      tx.put(row, encodeKeyRecord({ ...entry, expiresMs: after.expiresMs }));
       return;
     }
     if (before !== undefined) this.#forget(tx, effects, before.blocks);

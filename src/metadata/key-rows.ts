@@ -109,6 +109,17 @@ export function encodeKeyRecord(record: Omit<KeyRecord, 'bytes'>): Buffer {
   return out;
 }
 
+/** What a change of a key has to know of its row. */
+export type KeyHead = Pick<KeyRecord, 'version' | 'expiresMs' | 'blocks'>;
+
+const NO_BLOCKS: readonly ValueBlock[] = [];
+
+/** As decodeKeyRecord, without the value: what every change needs, and at a third of the cost. */
+export function decodeKeyHead(value: Buffer): KeyHead {
+  if (value[0] !== ROW_VERSION || value[1] !== KIND.inline || value.length < HEADER_BYTES) return decodeKeyRecord(value);
+  return { version: readU64(value, 8), expiresMs: readU64(value, 16), blocks: NO_BLOCKS };
+}
+
 /** `inline` is a view into `value`. FormatError for what no sdfs of this version wrote. */
 export function decodeKeyRecord(value: Buffer): KeyRecord {
   if (value[0] !== ROW_VERSION) throw new FormatError('key', { wanted: `version ${ROW_VERSION}`, found: value.length === 0 ? 'nothing' : `version ${value[0]}` });
@@ -117,7 +128,7 @@ export function decodeKeyRecord(value: Buffer): KeyRecord {
   const head = { version: readU64(value, 8), expiresMs: readU64(value, 16), bytes };
   if (value[1] === KIND.inline) {
     if (value.length !== HEADER_BYTES + bytes) throw new FormatError('key', { wanted: `a value of ${bytes} bytes`, found: `${value.length - HEADER_BYTES}` });
-    return { ...head, inline: value.subarray(HEADER_BYTES), blocks: [] };
+    return { ...head, inline: value.subarray(HEADER_BYTES), blocks: NO_BLOCKS };
   }
   if (value[1] !== KIND.blocks) throw new FormatError('key', { wanted: 'kind 0 or 1', found: `kind ${value[1]}` });
   const blocks: ValueBlock[] = [];

@@ -9,8 +9,8 @@ export class BufferedTransaction implements Transaction {
   resultInode: InodeNumber | 0 = 0;
   inodeDelta = 0;
   readonly #reader: Reader;
-  /** Index into `operations` by key: the last word on a row counts. */
-  readonly #byKey = new Map<string, number>();
+  /** Index into `operations` by key: the last word on a row counts. Made by the first `get` behind a change, which many transactions never do. */
+  #byKey: Map<string, number> | undefined;
 
   constructor(reader: Reader) {
     this.#reader = reader;
@@ -18,7 +18,7 @@ export class BufferedTransaction implements Transaction {
 
   get(key: Buffer): Buffer | undefined {
     if (this.operations.length > 0) {
-      const index = this.#byKey.get(key.toString('latin1'));
+      const index = this.#index().get(key.toString('latin1'));
       if (index !== undefined) {
         const operation = this.operations[index];
         return operation?.kind === 'put' ? operation.value : undefined;
@@ -48,15 +48,29 @@ export class BufferedTransaction implements Transaction {
   }
 
   #set(key: Buffer, operation: Operation): void {
+    // The count of inodes needs to know what was there before.
+    if (this.#byKey === undefined && !isInodeKey(key)) {
+      this.operations.push(operation);
+      return;
+    }
+    const byKey = this.#index();
     const name = key.toString('latin1');
-    const index = this.#byKey.get(name);
+    const index = byKey.get(name);
     const before = index === undefined ? undefined : this.operations[index];
     if (isInodeKey(key) && (operation.kind === 'delete' || index === undefined || before?.kind === 'delete')) {
       const existed = before === undefined ? this.#reader.get(key) !== undefined : before.kind === 'put';
       if (operation.kind === 'put' && !existed) this.inodeDelta++;
       else if (operation.kind === 'delete' && existed) this.inodeDelta--;
     }
-    if (index === undefined) this.#byKey.set(name, this.operations.push(operation) - 1);
+    if (index === undefined) byKey.set(name, this.operations.push(operation) - 1);
     else this.operations[index] = operation;
+  }
+
+  /** A row that was changed more than once before this is in `operations` more than once: they are carried out in order. */
+  #index(): Map<string, number> {
+    if (this.#byKey !== undefined) return this.#byKey;
+    const byKey = (this.#byKey = new Map<string, number>());
+    for (const [index, operation] of this.operations.entries()) if (operation.kind !== 'data') byKey.set(operation.key.toString('latin1'), index);
+    return byKey;
   }
 }
