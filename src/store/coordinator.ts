@@ -5,7 +5,7 @@
 //               ▼                                  ▼
 //             closed ◄──────────────────────────  failed
 import { mkdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -26,7 +26,7 @@ import { VolumeLock } from '../keeper/volume-lock.ts';
 import { readVolume, volumePaths } from '../keeper/volume.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { ShardChange, StoreStatistics } from './backend.ts';
-import { shardDirectory } from './shard-directory.ts';
+import { ownShard, shardDirectory } from './shard-directory.ts';
 import { CurrentKeySpace } from './current-key-space.ts';
 
 export interface CoordinatorOptions {
@@ -149,7 +149,7 @@ export class Coordinator {
       link: { status: async () => this.core.status() },
     }, { volumeDirectory, log: logger });
     if (change.action === 'add') {
-      const directory = shardDirectory(change.disk, join(volumePaths(volumeDirectory).disks, String(nextWorker(crew.description))));
+      const directory = shardDirectory(change.disk, ownShard(volumePaths(volumeDirectory).disks, nextWorker(crew.description)));
       return (await changes.carryOut({ action: 'add', directory })).disk;
     }
     if (change.action === 'remove') return (await changes.carryOut({ action: 'remove', disk: change.shard, force: change.force })).disk;

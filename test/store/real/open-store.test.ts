@@ -135,3 +135,10 @@ test('a shard is added, filled with its share, another drained and removed, whil
   for (let at = 0; at < written; at++) expect((await again.get(`key-${at}`))?.equals(value(at))).toBe(true);
   await expect(again.addShard(join(directory, 'nowhere'))).rejects.toThrow(coded('INVALID'));
 });
+
+test('a shard can be added after one was removed, whose directory stays', async () => {
+  const path = join(storeDirectory(), 'store');
+  const store = await openReal({ path, shards: 2, copies: 2 });
+  for (let round = 0; round < 2; round++) await store.removeShard(await store.addShard(), { force: true });
+  expect([await store.addShard(), readdirSync(join(path, 'disks'))]).toEqual([2, ['0', '1', '2', '3', '4']]);
+});
