@@ -3,6 +3,7 @@
 // A value of up to LIMITS.rowValueBytesMax lies in the key's row. One of up to LIMITS.inlineBytesMax becomes a block that
 // rides in the record and is moved to the shards in the background (vfs/pending.ts). Larger ones are put there first.
 import { assert } from '../base/assert.ts';
+import { blockKey } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Transaction } from '../metadata/engine.ts';
@@ -24,7 +25,8 @@ const PAGE_ROWS = 512;
 
 /** What a record has to be followed by, once it is written. */
 interface Effects {
-  readonly riding: { readonly id: BlockId; readonly data: Buffer }[];
+  /** By blockKey. */
+  readonly riding: Map<string, { readonly id: BlockId; readonly data: Buffer }>;
   readonly freed: BlockId[];
   readonly used: BlockValue[];
   count: number;
@@ -73,6 +75,8 @@ export class LocalKeySpace implements KeySpace {
     assert(offset >= 0 && bytes >= 0 && offset + bytes <= entry.bytes, `bytes ${offset} to ${offset + bytes} lie in a value of ${entry.bytes}`);
     if (entry.inline !== undefined) return entry.inline.subarray(offset, offset + bytes);
     const local = entry as LocalEntry;
+    const riding = this.#riding(local);
+    if (riding !== undefined) return riding.subarray(offset, offset + bytes);
     const read = this.#values.read(local.blocks, offset, bytes);
     return read instanceof Promise ? read.catch((error: unknown) => { throw this.#readFailed(local, error); }) : read;
   }
@@ -108,7 +112,7 @@ export class LocalKeySpace implements KeySpace {
   group<T>(work: () => T): T {
     assert(this.#group === undefined, 'groups of changes are not nested');
     const { engine, pending, durability } = this.#stores;
-    const effects: Effects = { riding: [], freed: [], used: [], count: 0, bytes: 0 };
+    const effects: Effects = { riding: new Map(), freed: [], used: [], count: 0, bytes: 0 };
     let value: T;
     try {
       value = engine.transact(null, (tx) => {
@@ -125,10 +129,10 @@ export class LocalKeySpace implements KeySpace {
     }
     this.#count += effects.count;
     const now = performance.now();
-    for (const { id, data } of effects.riding) pending.add(id, data, engine.lastSequence, now);
+    for (const { id, data } of effects.riding.values()) pending.add(id, data, engine.lastSequence, now);
     for (const id of effects.freed) pending.drop(id);
     for (const used of effects.used) this.#values.markUsed(used);
-    if (effects.riding.length > 0) durability.relievePressure();
+    if (effects.riding.size > 0) durability.relievePressure();
     return value;
   }
 
@@ -182,6 +186,12 @@ export class LocalKeySpace implements KeySpace {
     await this.#stores.durability.sync().catch((error: unknown) => { throw asStoreError(error); });
   }
 
+  /** A value that the running group set, and that is nowhere else yet. */
+  #riding({ blocks }: LocalEntry): Buffer | undefined {
+    const [only] = blocks;
+    return this.#group === undefined || this.#group.effects.riding.size === 0 || only === undefined ? undefined : this.#group.effects.riding.get(blockKey(only.block))?.data;
+  }
+
   #find(reader: { get(key: Buffer): Buffer | undefined }, key: Buffer): LocalEntry | undefined {
     const value = reader.get(keyRowKey(this.area, key));
     if (value === undefined) return undefined;
@@ -230,7 +240,7 @@ export class LocalKeySpace implements KeySpace {
   #ride(tx: Transaction, effects: Effects, data: Buffer): ValueBlock {
     const block = this.#stores.allocator.block();
     tx.data(block, data);
-    effects.riding.push({ id: block, data });
+    effects.riding.set(blockKey(block), { id: block, data });
     return { block, bytes: data.length };
   }
 

@@ -188,3 +188,14 @@ test('a change of too many bytes is refused, and nothing of it is done', async (
   expect(space.count).toBe(0);
   await expect(space.prepare((async function* endless() { for (;;) yield Buffer.alloc(2 ** 20); })())).rejects.toThrow(expect.objectContaining({ code: 'TOO_LARGE' }));
 });
+
+test('a value that a running group has set can be read in it', async () => {
+  const space = spaceOf(await open());
+  const value = Buffer.alloc(5000, 'x');
+  const found = space.group(() => {
+    space.transact((transaction) => transaction.set(key('a'), value));
+    const entry = space.get(key('a'))!;
+    return [space.load(entry), space.read(entry, 1, 3)];
+  });
+  expect(found).toEqual([value, value.subarray(1, 4)]);
+});
