@@ -183,6 +183,23 @@ export const LIMITS = {
   expirySweepKeys: 256,
   /** Values of one page of a range, beyond the first. */
   pageBytesMax: 4 * MiB,
+  /** The server of the Redis protocol: connections; words of one command; a line that a person types. */
+  clientsMax: 10_000,
+  commandArgumentsMax: 128 * KiB,
+  commandLineBytesMax: 64 * KiB,
+  /** Commands carried out for all connections, and for one of them, before sockets and timers get their turn. */
+  callsPerTurnMax: 4096,
+  callsPerVisitMax: 512,
+  /** Reads of one connection that wait for the shards beside each other. */
+  clientReadsMax: 64,
+  /** Answers that a connection does not take: beyond it nothing more is carried out for it. One answer may be larger. */
+  clientReplyBytesMax: 1 * MiB,
+  /** All values of one answer. */
+  replyBytesMax: 64 * MiB,
+  /** Keys looked at for one call of SCAN, and for KEYS at a time. */
+  scanCountMax: 1000,
+  /** Scans under way whose places are remembered; the one that was idle for longest is forgotten. */
+  scansMax: 16_384,
   /** Longest time after which a key or lock goes by itself: ten thousand years, so that times stay exact. */
   ttlMsMax: 10_000 * 366 * 24 * 60 * 60_000,
   /** setTimeout takes no more; longer waits are renewed, or end there. */
@@ -303,6 +320,7 @@ export function assertLimits(): void {
   assert(LIMITS.logSegmentBytes >= 2 * LIMITS.logRecordBytesMax, 'a log segment holds the largest record');
   assert(LIMITS.requestBytesMax <= LIMITS.blockBytesMax, 'a request fits in a block');
   assert(LIMITS.requestSlabBytes >= LIMITS.requestBytesMax + LIMITS.requestOverheadBytes, 'a slab holds the largest request');
+  assert(LIMITS.replyBytesMax >= LIMITS.valueBytesMax, 'an answer holds the largest value');
   assert(LIMITS.rowValueBytesMax <= LIMITS.inlineBytesMax, 'a value beside its key is a small one');
   assert(LIMITS.batchBytesMax * 1.5 <= LIMITS.logRecordBytesMax, 'a batch, with its rows, fits in a log record');
   assert(LIMITS.inlineBytesMax <= LIMITS.checksumBytes, 'an inline block has one checksum');

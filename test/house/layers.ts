@@ -28,6 +28,7 @@ export const ROOMS: readonly Room[] = [
   { name: 'dump', job: 'the metadata as lines of text, and back', imports: ['base', 'metadata'] },
   { name: 'locks', job: 'advisory locks: who holds them, who waits, in which order', imports: ['base', 'metadata'] },
   { name: 'keys', job: 'mutable keys over ordered rows and immutable blocks', imports: ['base', 'blocks', 'metadata'] },
+  { name: 'resp', job: 'the Redis protocol and its commands: bytes in, bytes out', imports: ['base', 'keys'] },
   { name: 'vfs', job: 'POSIX semantics on inode numbers; data first, metadata second', imports: ['base', 'blocks', 'metadata'] },
   { name: 'fuse', job: 'the FUSE protocol: bytes to typed requests and back', imports: ['base', 'vfs'], types: ['locks'] },
   { name: 'fuse-native', job: 'the second edge, by the fuse-native package', imports: ['base', 'vfs'], packages: ['fuse-native'] },
@@ -35,7 +36,7 @@ export const ROOMS: readonly Room[] = [
   { name: 'control', job: 'the admin API over a local socket', imports: ['base'], types: ['ipc'], packages: ['hono', '@hono/node-server', 'zod'] },
   { name: 'driver', job: 'the composition root of the driver process', imports: ['base', 'os', 'log', 'ipc', 'kv', 'blocks', 'metadata', 'fsck', 'dump', 'locks', 'keys', 'vfs', 'fuse', 'fuse-native', 'kernel', 'control'], packages: ['zod'] },
   { name: 'keeper', job: 'mount, fork, supervise, hand over, shut down', imports: ['base', 'os', 'ipc', 'disk', 'kernel', 'control'], packages: ['proper-lockfile', 'zod'] },
-  { name: 'store', job: 'the key-value store as a library: its API, and the process that opens it', imports: ['base', 'os', 'ipc', 'disk', 'keys', 'control', 'driver', 'keeper'] },
+  { name: 'store', job: 'the key-value store as a library: its API, and the process that opens it', imports: ['base', 'os', 'ipc', 'disk', 'keys', 'resp', 'control', 'driver', 'keeper'] },
   { name: 'dashboard', job: 'a page that shows the volume', imports: ['base', 'control'], planned: true },
   { name: 'cli', job: 'the sdfs command, one file per subcommand', imports: ['base', 'os', 'ipc', 'disk', 'dump', 'kernel', 'control', 'keeper'], packages: ['commander', 'cli-table3', 'picocolors', 'pino-pretty', 'zod'] },
 ];

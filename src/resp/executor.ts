@@ -1,0 +1,250 @@
+// Carries out the calls of all connections: those that came in one turn of the event loop as one group, which is one
+// record of the log. Each answer goes out when its group is process-proof; with `syncs` when it is power-proof.
+import { LIMITS } from '../base/limits.ts';
+import type { Logger } from '../base/log.ts';
+import type { KeySpace } from '../keys/key-space.ts';
+import type { Later } from './command.ts';
+import type { Call, CallRunner, Connection } from './connection.ts';
+import { errorReply } from './error-reply.ts';
+import { ReplyWriter } from './reply-writer.ts';
+
+interface DeferredCall {
+  readonly call: Call;
+  readonly later: Later;
+}
+
+/** What one connection had carried out in a group: bytes of answers, and between them the calls that take longer. */
+interface Visit {
+  readonly connection: Connection;
+  readonly calls: Call[];
+  results: (readonly Buffer[] | DeferredCall)[];
+}
+
+export class Executor implements CallRunner {
+  /** Calls that were begun, ever. */
+  callsRun = 0;
+  readonly #keys: KeySpace;
+  readonly #logger: Logger;
+  readonly #syncs: boolean;
+  readonly #reply = new ReplyWriter();
+  /** For answers that come later, while the other one may be in use. */
+  readonly #laterReply = new ReplyWriter();
+  #ready: Connection[] = [];
+  #isScheduled = false;
+  /** Resolves when calls, or writes alone, may go on. */
+  #pause: { readonly of: 'all' | 'writes' } | undefined;
+  /** Why writes that waited for room will not have it. */
+  #roomError: Error | undefined;
+  /** Connections whose next call waits for room. */
+  readonly #parked = new Set<Connection>();
+  /** The last sync that was asked for; what was answered before it is told after it. */
+  #syncing: Promise<void> | undefined;
+
+  constructor(keys: KeySpace, { syncs, logger }: { syncs: boolean; logger: Logger }) {
+    this.#keys = keys;
+    this.#syncs = syncs;
+    this.#logger = logger;
+  }
+
+  wake(connection: Connection): void {
+    if (connection.isQueued) return;
+    connection.isQueued = true;
+    this.#ready.push(connection);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#ready.length === 0 || this.#pause?.of === 'all') return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#turn();
+    });
+  }
+
+  #turn(): void {
+    this.#lookForRoom();
+    if (this.#pause?.of === 'all') return;
+    const ready = this.#ready;
+    this.#ready = [];
+    const visits: Visit[] = [];
+    let visited = 0;
+    try {
+      this.#keys.group(() => {
+        let calls = 0;
+        for (; visited < ready.length && calls < LIMITS.callsPerTurnMax && !this.#isFull; visited++) calls += this.#visit(ready[visited]!, visits);
+      });
+    } catch (error) {
+      this.#logger.debug({ err: error, connections: visits.length }, 'a group of commands failed: each is carried out alone');
+      // The store may be closed, or unable to go on: then no group can be begun, and each command is told.
+      if (visits.length > 0) this.#runAlone(visits);
+      else for (; visited < ready.length; visited++) this.#visit(ready[visited]!, visits);
+    }
+    this.#roomError = undefined;
+    if (visited < ready.length) this.#ready = [...ready.slice(visited), ...this.#ready];
+    this.#deliver(visits);
+    this.#schedule();
+  }
+
+  /** How many of its calls were carried out. */
+  #visit(connection: Connection, visits: Visit[]): number {
+    connection.isQueued = false;
+    connection.beginVisit();
+    const visit: Visit = { connection, calls: [], results: [] };
+    for (;;) {
+      if (visit.calls.length >= LIMITS.callsPerVisitMax || this.#isFull) {
+        this.wake(connection);
+        break;
+      }
+      const call = connection.peek();
+      if (call === undefined || connection.owesTooMuch(this.#reply.bytes)) break;
+      if (call.command?.kind === 'write' && this.#pause !== undefined) {
+        this.#parked.add(connection);
+        break;
+      }
+      connection.shift();
+      visit.calls.push(call);
+      this.#carryOut(call, visit);
+      if (connection.isBarred || connection.context.session.isEnding) break;
+    }
+    this.#takeReply(visit);
+    visits.push(visit);
+    const last = visit.calls.at(-1);
+    if (last !== undefined) {
+      connection.context.session.lastCommandMs = Date.now();
+      if (last.command !== undefined) connection.context.session.lastCommand = last.command.name;
+    }
+    this.callsRun += visit.calls.length;
+    return visit.calls.length;
+  }
+
+  get #isFull(): boolean {
+    try {
+      return this.#keys.groupIsFull;
+    } catch {
+      return false;
+    }
+  }
+
+  #carryOut(call: Call, visit: Visit): void {
+    const { connection } = visit;
+    if (call.command === undefined) {
+      if (call.isFatal) connection.context.session.isEnding = true;
+      this.#reply.error(call.refusal);
+      return;
+    }
+    let later: Later | void;
+    try {
+      if (this.#roomError !== undefined && call.command.kind === 'write') throw this.#roomError;
+      later = call.command.handler(connection.context, call.words, this.#reply);
+    } catch (error) {
+      this.#reply.error(errorReply(error, this.#logger));
+      return;
+    }
+    if (later === undefined) return;
+    this.#takeReply(visit);
+    visit.results.push({ call, later });
+    if (call.command.isUnordered === true) return;
+    connection.waitingCalls++;
+    if (call.command.kind !== 'read') connection.isBarred = true;
+  }
+
+  #takeReply(visit: Visit): void {
+    if (this.#reply.bytes > 0) visit.results.push(this.#reply.take());
+  }
+
+  /** Nothing of the group happened: its calls again, each in a group of its own, so that each has its own answer. */
+  #runAlone(visits: readonly Visit[]): void {
+    this.#reply.take();
+    for (const visit of visits) {
+      const { connection } = visit;
+      for (const result of visit.results) if ('later' in result && result.call.command?.isUnordered !== true) connection.waitingCalls--;
+      if (connection.waitingCalls === 0) connection.isBarred = false;
+      visit.results = [];
+      for (const call of visit.calls) this.#carryOut(call, visit);
+      this.#takeReply(visit);
+    }
+  }
+
+  #deliver(visits: readonly Visit[]): void {
+    const writes = this.#syncs && visits.some(({ calls }) => calls.some(({ command }) => command?.kind === 'write'));
+    const synced = writes ? this.#sync() : this.#syncing;
+    if (synced === undefined) {
+      for (const visit of visits) this.#hand(visit);
+      return;
+    }
+    synced.then(() => { for (const visit of visits) this.#hand(visit); }, (error: unknown) => {
+      for (const visit of visits) this.#handErrors(visit, error);
+    });
+  }
+
+  #hand(visit: Visit): void {
+    const { connection, results } = visit;
+    for (const result of results) {
+      if (!('later' in result)) connection.answer(result);
+      else if (result.call.command?.isUnordered === true) this.#finish(result, (pieces) => connection.answerUnordered(pieces));
+      else {
+        const slot = connection.reserve();
+        this.#finish(result, (pieces) => {
+          connection.fill(slot, pieces);
+          connection.answered();
+        });
+      }
+    }
+    connection.endVisit();
+  }
+
+  /** Not power-proof, so none of it is acknowledged. */
+  #handErrors({ connection, calls }: Visit, error: unknown): void {
+    for (const { command } of calls) if (command?.isUnordered !== true) this.#laterReply.error(errorReply(error, this.#logger));
+    connection.answer(this.#laterReply.take());
+    connection.waitingCalls = 0;
+    connection.isBarred = false;
+    connection.context.session.isEnding = true;
+    connection.endVisit();
+  }
+
+  #finish({ call, later }: DeferredCall, answer: (pieces: readonly Buffer[]) => void): void {
+    const run = async (): Promise<readonly Buffer[]> => {
+      try {
+        const write = await later.run();
+        if (this.#syncs) await (call.command?.kind === 'write' ? this.#sync() : this.#syncing);
+        write(this.#laterReply);
+      } catch (error) {
+        this.#laterReply.error(errorReply(error, this.#logger));
+      }
+      return this.#laterReply.take();
+    };
+    run().then(answer, (error: unknown) => this.#logger.error({ err: error }, 'an answer could not be given'));
+  }
+
+  /** Resolves when all that was done before is power-proof. */
+  #sync(): Promise<void> {
+    // Not before those that were asked for earlier: answers keep their order.
+    const syncing: Promise<void> = Promise.all([this.#keys.sync(), this.#syncing]).then(() => {}).finally(() => {
+      if (this.#syncing === syncing) this.#syncing = undefined;
+    });
+    this.#syncing = syncing;
+    return syncing;
+  }
+
+  /** Asks the key space whether all, or writes, have to wait. */
+  #lookForRoom(): void {
+    if (this.#pause !== undefined) return;
+    try {
+      const paused = this.#keys.paused();
+      const wait = paused ?? this.#keys.room();
+      if (wait === undefined) return;
+      const pause = { of: paused === undefined ? 'writes' as const : 'all' as const };
+      this.#pause = pause;
+      wait.catch((error: Error) => { this.#roomError = error; }).finally(() => {
+        this.#pause = undefined;
+        for (const connection of this.#parked) this.wake(connection);
+        this.#parked.clear();
+        this.#schedule();
+      });
+    } catch {
+      // It is closed, or cannot go on: each call is told.
+    }
+  }
+}
