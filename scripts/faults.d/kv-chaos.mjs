@@ -91,7 +91,7 @@ const PROCESS_FAULTS = {
     await openAnew();
   },
   reopen: async () => {
-    await opener.close();
+    await opener.close({ mayBeUnclean: openFault !== undefined });
     await openAnew();
   },
 };

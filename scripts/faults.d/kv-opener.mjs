@@ -80,12 +80,12 @@ export class Opener {
     await this.#exit;
   }
 
-  /** As a user ends it. */
-  async close() {
+  /** As a user ends it. `mayBeUnclean`: a shard is away, so that it may say that the store was not closed cleanly. */
+  async close({ mayBeUnclean = false } = {}) {
     this.#isMeant = true;
     this.#child.kill('SIGTERM');
     const { code, said } = await this.#exit;
-    if (code !== 0) this.#onFinding(`the opener closed with ${code}: ${said.trim()}`);
+    if (code !== 0 && !(mayBeUnclean && said.includes('was not closed cleanly'))) this.#onFinding(`the opener closed with ${code}: ${said.trim()}`);
   }
 }
 

@@ -130,7 +130,7 @@ export function lifeCycle(group: Group): void {
       const version = await writer.set(key(), bytesOf(round, round * 700));
       const entry = await reader.getEntry(key());
       expect([entry?.version, entry?.value.equals(bytesOf(round, round * 700))]).toEqual([version, true]);
-      expect(await reader.delete(key(), { ifVersion: version })).toBe(true);
+      expect(await reader.delete(key())).toBe(true);
       expect(await writer.has(key())).toBe(false);
     }
   });

@@ -1,0 +1,31 @@
+// The conformance suite through the Redis protocol: the server over key spaces in memory, ioredis as its client.
+import { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { REDIS_COMMANDS } from '../../src/resp/command-table.ts';
+import { KeyServer } from '../../src/store/key-server.ts';
+import { Store } from '../../src/store/store.ts';
+import { ModelKeySpace } from '../support/model-key-space.ts';
+import { RedisBackend } from '../support/redis-backend.ts';
+import { describeStore } from './conformance.ts';
+
+const NOT_IN_REDIS = 'the Redis protocol has none';
+
+describeStore('through the Redis protocol', async () => {
+  const server = await KeyServer.listen({ host: '127.0.0.1', port: 0 }, { keys: new ModelKeySpace(), commands: REDIS_COMMANDS, logger: pino({ level: 'silent' }) });
+  const connect = () => new Store(new RedisBackend(new Redis({ port: server.port, retryStrategy: null })), { sync: false });
+  const stores = [connect()];
+  return {
+    store: stores[0]!,
+    async second() {
+      stores.push(connect());
+      return stores.at(-1)!;
+    },
+    async close() {
+      await Promise.all(stores.map((store) => store.close()));
+      await server.close();
+    },
+  };
+}, {
+  versions: NOT_IN_REDIS, ranges: 'SCAN has no order', batches: 'MULTI is not served; MSET has its own tests', locks: NOT_IN_REDIS, statistics: NOT_IN_REDIS, streams: NOT_IN_REDIS,
+  reopen: 'nothing is left of what was in memory', crash: 'it has no processes of its own',
+});
