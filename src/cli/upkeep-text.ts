@@ -43,6 +43,7 @@ export function describeScrub({ scrub }: DriverUpkeep): string {
 
 function describeCounts(counts: NonNullable<DriverUpkeep['scrub']['current']>): string {
   const parts = [`${counts.verifiedCopies} copies read back (${formatBytes(counts.verifiedBytes)})`, `${counts.damagedCopies} damaged`, `${counts.missingCopies} missing`];
+  if (counts.metadataCopies > 0) parts.push(`${counts.metadataCopies} copies of the metadata${counts.damagedMetadataCopies > 0 ? `, ${counts.damagedMetadataCopies} of them damaged and made anew` : ''}`);
   if (counts.repairedCopies > 0) parts.push(`${counts.repairedCopies} repaired`);
   if (counts.unreadableBlocks > 0) parts.push(`${counts.unreadableBlocks} blocks lost`);
   return parts.join(', ');

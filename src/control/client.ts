@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { isUnknownQuestion, readStatus, readUpkeep } from './answers.ts';
 import type { ChildModules, DiskAnswer, DiskRequest, DriverFileInfo, RescueAnswer, RescueQuestion, StatusReport, UnmountMode, UnmountResult, UpkeepAnswer, UpkeepQuestion } from './api.ts';
 
 interface Call {
@@ -23,7 +24,7 @@ export class ControlClient {
   }
 
   async status(timeoutMs: number = LIMITS.controlCallMs): Promise<StatusReport> {
-    return (await this.#call({ method: 'GET', path: '/v1/status', timeoutMs })) as StatusReport;
+    return readStatus(await this.#call({ method: 'GET', path: '/v1/status', timeoutMs }));
   }
 
   async sync(timeoutMs: number = LIMITS.controlSyncMs + LIMITS.controlCallMs): Promise<void> {
@@ -51,7 +52,7 @@ export class ControlClient {
   }
 
   async upkeep(question: UpkeepQuestion, timeoutMs: number = LIMITS.controlSyncMs + LIMITS.controlCallMs): Promise<UpkeepAnswer> {
-    return (await this.#call({ method: 'POST', path: '/v1/upkeep', body: question, timeoutMs })) as UpkeepAnswer;
+    return readUpkeep(await this.#call({ method: 'POST', path: '/v1/upkeep', body: question, timeoutMs }));
   }
 
   /** Rejects with KeeperGoneError, TimeoutError, or the UserError that the keeper answered with. */
@@ -65,6 +66,7 @@ export class ControlClient {
     }
     if (status < 400) return value;
     const error = (value as { error?: { message?: string; exitCode?: ExitCode } }).error;
+    if (isUnknownQuestion(error?.message ?? '')) throw new UserError(`the running sdfs does not know what this command asks for (${call.path}): it is of another release. Try after "sdfs upgrade", or unmount and mount again`, EXIT.unsupported);
     throw new UserError(error?.message ?? `${call.path}: HTTP ${status}`, error?.exitCode ?? EXIT.failure);
   }
 

@@ -47,7 +47,7 @@ const currentSchema = z.object({
 });
 
 export class Checkpoint {
-  readonly #directory: string;
+  readonly directory: string;
   #generation: number;
   #tables: Tables;
   /** Of `#tables`. */
@@ -62,7 +62,7 @@ export class Checkpoint {
   #resetLog: LogPosition | undefined;
 
   private constructor(directory: string, generation: number, resetLog: LogPosition | undefined) {
-    this.#directory = directory;
+    this.directory = directory;
     this.#generation = generation;
     this.#newestGeneration = generation;
     this.#resetLog = resetLog;
@@ -106,6 +106,10 @@ export class Checkpoint {
   /** The last record that the rows contain; 0 when there are none. */
   get applied(): LogPosition {
     return this.#applied;
+  }
+
+  get generation(): number {
+    return this.#generation;
   }
 
   /** What the rows should add up to. */
@@ -169,14 +173,14 @@ export class Checkpoint {
     // A generation is never used twice: lmdb may still be closing the one that is given up.
     this.#givenUp = this.#giveUp(this.#loading);
     const generation = ++this.#newestGeneration;
-    this.#loading = { generation, digester: new RowsDigester(), ...openTables(generationPath(this.#directory, generation), { durable: false }) };
+    this.#loading = { generation, digester: new RowsDigester(), ...openTables(generationPath(this.directory, generation), { durable: false }) };
   }
 
   async #giveUp(loading: Loading | undefined): Promise<void> {
     await this.#givenUp;
     if (loading === undefined) return;
     await loading.env.close();
-    await fs.promises.rm(generationPath(this.#directory, loading.generation), { recursive: true });
+    await fs.promises.rm(generationPath(this.directory, loading.generation), { recursive: true });
   }
 
   /** Adds rows to it. WorkerError 'badRequest' when none was begun. */
@@ -202,7 +206,7 @@ export class Checkpoint {
       void loading.meta.put(DIGEST_KEY, encodeDigest(digest, applied));
     });
     await loading.env.close();
-    const path = generationPath(this.#directory, loading.generation);
+    const path = generationPath(this.directory, loading.generation);
     const data = await fs.promises.open(join(path, 'data.mdb'), 'r+');
     try {
       await data.sync();
@@ -210,8 +214,8 @@ export class Checkpoint {
       await data.close();
     }
     syncPath(path);
-    writeCurrent(this.#directory, loading.generation, applied);
-    const before = generationPath(this.#directory, this.#generation);
+    writeCurrent(this.directory, loading.generation, applied);
+    const before = generationPath(this.directory, this.#generation);
     const replaced = this.#tables;
     this.#ahead.close();
     this.#generation = loading.generation;
@@ -226,7 +230,7 @@ export class Checkpoint {
 
   logWasReset(): void {
     this.#resetLog = undefined;
-    writeCurrent(this.#directory, this.#generation, undefined);
+    writeCurrent(this.directory, this.#generation, undefined);
   }
 
   async close(): Promise<void> {

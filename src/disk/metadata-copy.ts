@@ -72,6 +72,15 @@ export class MetadataCopy {
     return { checkpointSequence: this.#checkpoint.applied.sequence, lastSequence: this.#log.lastSequence, lastEpoch: this.#log.lastEpoch };
   }
 
+  get checkpointDirectory(): string {
+    return this.#checkpoint.directory;
+  }
+
+  /** Grows when another checkpoint takes the place of this one. */
+  get checkpointGeneration(): number {
+    return this.#checkpoint.generation;
+  }
+
   /** Resolves when `state` is not about to change as a whole; undefined when it is not. */
   get replacing(): Promise<void> | undefined {
     return this.#replacing;

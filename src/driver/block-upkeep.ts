@@ -7,7 +7,7 @@ import type { Logger } from '../base/log.ts';
 import type { DriverUpkeep, DriverUpkeepRun, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
 import type { BlockRows } from '../kv/block-census.ts';
 import type { RunReport } from '../kv/reconciler.ts';
-import type { ScrubRecord, ScrubStore } from '../kv/scrubber.ts';
+import type { ScrubMetadata, ScrubRecord, ScrubStore } from '../kv/scrubber.ts';
 import { Upkeep } from '../kv/upkeep.ts';
 import type { WorkerLink } from '../kv/worker-link.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
@@ -64,12 +64,13 @@ export class DriverBlockUpkeep {
   readonly #tickets = new Map<number, RunReport | Error | undefined>();
   #nextTicket = 1;
 
-  constructor(parts: Stores & { readonly pool: WorkerPool; readonly blocks: KvBlockEngine; readonly copies: number; readonly logger: Logger; readonly onDiskComplete?: (index: number) => void }) {
+  constructor(parts: Stores & { readonly pool: WorkerPool; readonly blocks: KvBlockEngine; readonly copies: number; readonly logger: Logger; readonly scrubMetadata?: ScrubMetadata; readonly onDiskComplete?: (index: number) => void }) {
     this.#engine = parts.engine;
     this.#pool = parts.pool;
-    const { pool, blocks, copies, logger, onDiskComplete } = parts;
+    const { pool, blocks, copies, logger, scrubMetadata, onDiskComplete } = parts;
     this.upkeep = new Upkeep({
       pool, copies, logger, store: blocks.store, rows: blockRows(parts), verify: verifyPieces, scrubs: scrubStore(parts.engine),
+      ...(scrubMetadata !== undefined && { scrubMetadata }),
       ...(onDiskComplete !== undefined && { onDiskComplete }),
     });
   }

@@ -33,8 +33,8 @@ export class RowsCheck {
   }
 
   /** Resolves with the number of rows; undefined when it was stopped. Rejects when they are damaged: the driver is ending then. */
-  run(): Promise<number | undefined> {
-    this.#running ??= this.#read().finally(() => { this.#running = undefined; });
+  run(shouldEnd: () => boolean = () => false): Promise<number | undefined> {
+    this.#running ??= this.#read(shouldEnd).finally(() => { this.#running = undefined; });
     return this.#running;
   }
 
@@ -43,10 +43,10 @@ export class RowsCheck {
     await this.#running?.catch(() => {});
   }
 
-  async #read(): Promise<number | undefined> {
+  async #read(shouldEnd: () => boolean): Promise<number | undefined> {
     const startMs = performance.now();
     try {
-      const rows = await this.#engine.verify(() => this.#pause());
+      const rows = await this.#engine.verify(() => this.#pause(shouldEnd));
       this.#verified = true;
       this.#logger.info({ rows, tookMs: Math.round(performance.now() - startMs) }, 'all rows of the metadata were read and are whole');
       return rows;
@@ -56,8 +56,8 @@ export class RowsCheck {
     }
   }
 
-  async #pause(): Promise<void> {
+  async #pause(shouldEnd: () => boolean): Promise<void> {
     await new Promise((resolve) => { setTimeout(resolve, PAUSE_INTERVAL_MS); });
-    if (this.#stopped) throw new Stopped();
+    if (this.#stopped || shouldEnd()) throw new Stopped();
   }
 }

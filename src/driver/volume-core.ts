@@ -30,6 +30,7 @@ import type { DatabaseTrust } from './database-trust.ts';
 import { DumpSchedule } from './dump-schedule.ts';
 import { JournalShipping } from './journal-shipping.ts';
 import { loadDump } from './load-dump.ts';
+import { metadataScrub } from './metadata-scrub.ts';
 import { mountMembers } from './mount-members.ts';
 import { status } from './queries.ts';
 import { RowsCheck } from './rows-check.ts';
@@ -80,7 +81,8 @@ export class VolumeCore {
     this.leases = new LocalKeySpace(context, { versions: parts.versions, area: KEY_AREAS.leases });
     this.#sweepers = [this.keys, this.leases].map((keys) => new ExpirySweeper(keys, { logger }));
     this.rowsCheck = new RowsCheck(parts.engine, { verified: parts.rowsVerified, logger });
-    this.upkeep = new DriverBlockUpkeep({ rowsVerified: () => this.rowsCheck.verified, engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, pool, blocks: parts.blocks, copies: start.description.copies, logger });
+    const scrubMetadata = metadataScrub({ rows: this.rowsCheck, replicas: parts.replicas, logger });
+    this.upkeep = new DriverBlockUpkeep({ scrubMetadata, rowsVerified: () => this.rowsCheck.verified, engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, pool, blocks: parts.blocks, copies: start.description.copies, logger });
     this.dumps = new DumpSchedule({ context, description: start.description, pool, logger, intervalMs: start.readOnly ? 0 : start.dumpIntervalMs });
     this.#trust = parts.trust;
     this.#pending = parts.pending;

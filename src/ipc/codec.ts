@@ -19,7 +19,7 @@ import type { Membership } from '../base/membership.ts';
 import type { ByteWriter} from './bytes.ts';
 import { ByteReader, decodeRows, encodeRows } from './bytes.ts';
 import type { BlockPut, DiskStatistics, MessageName, ReplyOf, RequestOf } from './messages.ts';
-import { WORKER_ERROR_CODES, WorkerError } from './messages.ts';
+import { CHECKPOINT_STATES, WORKER_ERROR_CODES, WorkerError } from './messages.ts';
 
 export const FRAME_HEADER_BYTES = 32;
 const MAGIC = 0x50494453;
@@ -230,6 +230,18 @@ const MESSAGES: { readonly [M in MessageName]: Message<M> } = {
     type: 20,
     request: { write: (head, { record }) => MEMBERSHIP.write(head, record), read: (head, body) => ({ record: MEMBERSHIP.read(head, body) }) },
     reply: EMPTY,
+  },
+  checkCheckpoint: {
+    type: 17,
+    request: EMPTY,
+    reply: {
+      write: (head, { state }) => (head.u32(CHECKPOINT_STATES.indexOf(state)), NO_BODY),
+      read: (head) => {
+        const state = CHECKPOINT_STATES[head.u32()];
+        if (state === undefined) throw new RangeError('an unknown state of a checkpoint');
+        return { state };
+      },
+    },
   },
   verifyBlocks: { type: 16, request: BLOCK_IDS, reply: { write: (_head, { states }) => [states], read: (_head, states) => ({ states }) } },
 };

@@ -85,6 +85,11 @@ export interface WorkerMessages {
   readLog: { request: { from: Sequence; bytesMax: number }; reply: { records: Buffer } };
   /** Rows of the checkpoint with keys greater than `after`, in order, up to `bytesMax`; empty at the end. `digest`: what all of them should add up to; null when an older sdfs made the checkpoint. */
   readCheckpoint: { request: { after: Buffer | null; bytesMax: number }; reply: { rows: Row[]; digest: RowsDigest | null } };
+  /**
+   * Begins to read the whole checkpoint and to compare it with its digest, in a process of its own, or says how that stands: it
+   * takes as long as reading it. What was found is said once; 'unknown' when it could not be read through.
+   */
+  checkCheckpoint: { request: Record<string, never>; reply: { state: CheckpointState } };
   /** Replaces checkpoint and log: begin, rows in key order, commit. Until the commit the old ones stay. */
   beginCheckpoint: { request: Record<string, never>; reply: Record<string, never> };
   loadCheckpoint: { request: { rows: readonly Row[] }; reply: Record<string, never> };
@@ -101,6 +106,9 @@ export interface WorkerMessages {
 
 /** What a worker found of a copy: not there, as it was put, or not. */
 export const COPY_STATE = { missing: 0, good: 1, damaged: 2 } as const;
+
+export const CHECKPOINT_STATES = ['checking', 'whole', 'damaged', 'unknown'] as const;
+export type CheckpointState = (typeof CHECKPOINT_STATES)[number];
 
 export type MessageName = keyof WorkerMessages;
 export type RequestOf<M extends MessageName> = WorkerMessages[M]['request'];

@@ -237,6 +237,10 @@ export interface DriverScrubCounts {
   readonly missingCopies: number;
   readonly repairedCopies: number;
   readonly unreadableBlocks: number;
+  /** Of the metadata: rows that were read, copies on the disks that were, and those that were damaged and are made anew. */
+  readonly metadataRows: number;
+  readonly metadataCopies: number;
+  readonly damagedMetadataCopies: number;
 }
 
 /** Argument of the query 'upkeep'. */

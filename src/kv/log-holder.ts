@@ -94,6 +94,14 @@ export class LogHolder {
     this.#distrusted = true;
   }
 
+  /** Its checkpoint was found damaged while it streams: it gets a new one, and counts for nothing until then. */
+  replaceCheckpoint(): void {
+    if (this.#phase !== 'streaming') return;
+    this.#distrusted = true;
+    this.#acknowledged = 0 as Sequence;
+    this.#seed();
+  }
+
   /** The worker said hello: what it has is known exactly, and nothing is in flight. */
   welcome(state: LogState): void {
     this.#generation++;

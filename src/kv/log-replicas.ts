@@ -181,6 +181,11 @@ export class LogReplicas {
     return log !== undefined && (log.lastSequence === 0 || log.lastEpoch < this.#lastEpoch || this.#isPrefix(log));
   }
 
+  /** The checkpoint of this disk was found damaged: it gets a new one. */
+  replaceCheckpoint(link: WorkerLink): void {
+    this.#holders.find((holder) => holder.link === link)?.replaceCheckpoint();
+  }
+
   /** For status. */
   get holders(): readonly LogHolder[] {
     return this.#holders;

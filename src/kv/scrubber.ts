@@ -19,7 +19,16 @@ export interface ScrubCounts {
   repairedCopies: number;
   /** Blocks without a good copy on any disk. */
   unreadableBlocks: number;
+  /** Rows of the metadata that were read, copies of all of it on the disks, and those that were damaged and are made anew. */
+  metadataRows: number;
+  metadataCopies: number;
+  damagedMetadataCopies: number;
 }
+
+export type MetadataCounts = Pick<ScrubCounts, 'metadataRows' | 'metadataCopies' | 'damagedMetadataCopies'>;
+
+/** Looks at the metadata when all blocks are read back. Undefined when `shouldEnd` said so first. */
+export type ScrubMetadata = (shouldEnd: () => boolean) => Promise<MetadataCounts | undefined>;
 
 /** What outlives the driver, as JSON. Times in ms since 1970. */
 export interface ScrubRecord {
@@ -52,16 +61,18 @@ const UNREADABLE_MAX = 1000;
 export class Scrubber {
   readonly #parts: PassParts;
   readonly #store: ScrubStore;
+  readonly #metadata: ScrubMetadata | undefined;
   readonly #defaultRate: number;
   #record: ScrubRecord;
   #running = false;
   #savedMs = 0;
 
-  constructor(parts: PassParts, store: ScrubStore) {
+  constructor(parts: PassParts, store: ScrubStore, metadata?: ScrubMetadata) {
     this.#parts = parts;
     this.#store = store;
     this.#defaultRate = parts.throttle.rate;
-    this.#record = store.load() ?? { version: 1, last: undefined, current: undefined };
+    this.#metadata = metadata;
+    this.#record = complete(store.load() ?? { version: 1, last: undefined, current: undefined });
   }
 
   /** Begins one now, unless one is under way; its rate is changed then. `rate`: bytes a second. */
@@ -107,7 +118,12 @@ export class Scrubber {
           if (performance.now() - this.#savedMs > SAVE_INTERVAL_MS) this.#save(this.#record);
         },
       });
-      const ended = await pass.run();
+      let ended = await pass.run();
+      if (ended && this.#metadata !== undefined) {
+        const found = await this.#metadata(() => isStopped() || shouldYield());
+        ended = found !== undefined;
+        if (found !== undefined) reached = { ...reached, counts: { ...reached.counts, ...found } };
+      }
       this.#save(ended ? { version: 1, last: { startedMs, endedMs: Date.now(), counts: reached.counts, unreadable: reached.unreadable } } : this.#record);
       if (ended) this.#parts.logger.info({ counts: reached.counts }, 'all copies of all blocks were read back');
     } finally {
@@ -137,12 +153,19 @@ export class Scrubber {
 }
 
 function newScrubCounts(): ScrubCounts {
-  return { blocks: 0, verifiedCopies: 0, verifiedBytes: 0, damagedCopies: 0, missingCopies: 0, repairedCopies: 0, unreadableBlocks: 0 };
+  return { blocks: 0, verifiedCopies: 0, verifiedBytes: 0, damagedCopies: 0, missingCopies: 0, repairedCopies: 0, unreadableBlocks: 0, metadataRows: 0, metadataCopies: 0, damagedMetadataCopies: 0 };
+}
+
+/** One of an sdfs that counted less. */
+function complete({ version, current, last }: ScrubRecord): ScrubRecord {
+  const counted = <T extends { readonly counts: ScrubCounts }>(scrub: T | undefined): T | undefined => (scrub === undefined ? undefined : { ...scrub, counts: { ...newScrubCounts(), ...scrub.counts } });
+  return { version, current: counted(current), last: counted(last) };
 }
 
 function addCounts(before: ScrubCounts, pass: PassCounts, copies: number): ScrubCounts {
   const short = pass.found.reduce((sum, blocks, have) => sum + blocks * (copies - have), 0);
   return {
+    ...before,
     blocks: before.blocks + pass.blocks,
     verifiedCopies: before.verifiedCopies + pass.verifiedCopies,
     verifiedBytes: before.verifiedBytes + pass.verifiedBytes,

@@ -6,7 +6,7 @@ import { LIMITS } from '../base/limits.ts';
 import { Reconciler } from './reconciler.ts';
 import type { ReconcilerParts, ReconcilerStatus, RunReport } from './reconciler.ts';
 import { Scrubber } from './scrubber.ts';
-import type { ScrubberStatus, ScrubStore } from './scrubber.ts';
+import type { ScrubberStatus, ScrubMetadata, ScrubStore } from './scrubber.ts';
 import { Throttle } from './throttle.ts';
 
 const TICK_MS = 500;
@@ -16,7 +16,7 @@ export interface UpkeepStatus {
   readonly scrub: ScrubberStatus;
 }
 
-export type UpkeepParts = Omit<ReconcilerParts, 'throttle'> & { readonly scrubs: ScrubStore };
+export type UpkeepParts = Omit<ReconcilerParts, 'throttle'> & { readonly scrubs: ScrubStore; readonly scrubMetadata?: ScrubMetadata };
 
 interface Asked {
   readonly dryRun: boolean;
@@ -40,7 +40,7 @@ export class Upkeep {
     this.#logger = parts.logger;
     this.#throttle = new Throttle(() => parts.pool.links.some((link) => link.load > 0));
     this.reconciler = new Reconciler({ ...parts, throttle: this.#throttle });
-    this.#scrubber = new Scrubber({ ...parts, throttle: this.#throttle, presenceOf: (index) => this.reconciler.presenceOf(index), isStopped: () => this.#stopped }, parts.scrubs);
+    this.#scrubber = new Scrubber({ ...parts, throttle: this.#throttle, presenceOf: (index) => this.reconciler.presenceOf(index), isStopped: () => this.#stopped }, parts.scrubs, parts.scrubMetadata);
   }
 
   start(): void {

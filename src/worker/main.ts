@@ -14,7 +14,7 @@ import { checkCheckpoint } from './checkpoint-check.ts';
 import { diskHandlers } from './service.ts';
 
 /** Requests that read the disk; all others write it. */
-const READS: ReadonlySet<MessageName> = new Set(['hello', 'getBlock', 'hasBlocks', 'listBlocks', 'verifyBlocks', 'readLog', 'readCheckpoint', 'statistics']);
+const READS: ReadonlySet<MessageName> = new Set(['hello', 'getBlock', 'hasBlocks', 'listBlocks', 'verifyBlocks', 'readLog', 'readCheckpoint', 'checkCheckpoint', 'statistics']);
 
 type Start = Extract<KeeperToWorker, { type: 'start' }>;
 const messageSchema = z.discriminatedUnion('type', [

@@ -7,6 +7,7 @@ import type { Disk } from '../disk/disk.ts';
 import type { ReplyOf } from '../ipc/messages.ts';
 import { WorkerError } from '../ipc/messages.ts';
 import type { WorkerHandlers } from '../ipc/worker-server.ts';
+import { CheckpointCheck } from './checkpoint-check.ts';
 
 const EMPTY = {};
 /** Rows of a reply to listBlocks fill at most half of a frame's head. */
@@ -14,6 +15,7 @@ const LIST_MAX = LIMITS.frameHeadBytesMax / 2 / 12;
 
 export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
   const { blocks, metadata, identity } = disk;
+  const checks = new CheckpointCheck(metadata.checkpointDirectory, () => metadata.checkpointGeneration);
   const welcome = (): ReplyOf<'hello'> => {
     metadata.forgetTrim();
     return { worker: identity.worker, disk: identity.disk, log: metadata.state, membership: disk.membership, statistics: disk.statistics() };
@@ -39,6 +41,7 @@ export function diskHandlers(disk: Disk, log: Logger): WorkerHandlers {
     },
     readLog: ({ from, bytesMax }) => metadata.read(from, bytesMax).then((records) => ({ records })),
     readCheckpoint: ({ after, bytesMax }) => metadata.rows(after, bytesMax),
+    checkCheckpoint: () => ({ state: checks.ask() }),
     beginCheckpoint: () => done(metadata.beginCheckpoint()),
     loadCheckpoint: ({ rows }) => done(metadata.loadCheckpoint(rows)),
     commitCheckpoint: ({ sequence, epoch }) => done(metadata.commitCheckpoint(sequence, epoch)),

@@ -1,15 +1,18 @@
-// Bits that flip in the driver's database, where LMDB itself notices nothing: while nobody has it open after everything was
-// killed, and under a driver that uses it.
+// Bits that flip in the metadata, where LMDB itself notices nothing: in the driver's database, while nobody has it open after
+// everything was killed and under a driver that uses it, and in the copy on a disk.
 import { open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import type { DriverUpkeep } from '../../src/control/api.ts';
 import { describeOnMount } from '../support/mount.ts';
 import type { TestMount } from '../support/mount.ts';
 import { until } from '../support/programs.ts';
 
-/** Flips a bit of every copy of these bytes in the file of the rows. The kernel shows it at once to who has mapped the file. */
-async function flip(mount: TestMount, text: string): Promise<number> {
-  const file = await open(join(mount.volume, 'driver', 'rows', 'data.mdb'), 'r+');
+const rowsOf = (mount: TestMount): string => join(mount.volume, 'driver', 'rows', 'data.mdb');
+
+/** Flips a bit of every copy of these bytes in a file. The kernel shows it at once to who has mapped the file. */
+async function flip(path: string, text: string): Promise<number> {
+  const file = await open(path, 'r+');
   const bytes = await file.readFile();
   let found = 0;
   for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) {
@@ -22,13 +25,14 @@ async function flip(mount: TestMount, text: string): Promise<number> {
 
 const names = async (mount: TestMount): Promise<string[]> => (await readdir(mount.mountpoint)).toSorted();
 
-describeOnMount('a bit that flips in the rows of the driver', { disks: 2, faults: true }, (mount) => {
+describeOnMount('a bit that flips in the rows', { disks: 2, faults: true }, (mount) => {
   it('is found by the mount after everything was killed, and the disks have the row', { timeout: 90_000 }, async () => {
     for (const name of ['first-name', 'second-name', 'third-name']) await writeFile(mount().path(name), name);
     await mount().mustSdfs('sync', mount().mountpoint);
     await writeFile(mount().path('not-synced'), 'but acknowledged');
+    await until('the row is in the file', async () => (await readFile(rowsOf(mount()))).includes('second-name'));
     await mount().killEverything();
-    expect(await flip(mount(), 'second-name')).toBeGreaterThan(0);
+    expect(await flip(rowsOf(mount()), 'second-name')).toBeGreaterThan(0);
     await mount().mount();
     expect(await names(mount())).toEqual(['first-name', 'not-synced', 'second-name', 'third-name']);
     expect(await readFile(mount().path('second-name'), 'utf8')).toBe('second-name');
@@ -40,11 +44,27 @@ describeOnMount('a bit that flips in the rows of the driver', { disks: 2, faults
     await mount().mustSdfs('sync', mount().mountpoint);
     const [driver] = await mount().pids('driver');
     // What is not in the file yet is there within a second.
-    await until('the row is in the file', async () => (await flip(mount(), 'last-name')) > 0);
+    await until('the row is in the file', async () => (await flip(rowsOf(mount()), 'last-name')) > 0);
     expect(await names(mount())).toContain('last-name');
     await until('another driver', async () => (await mount().pids('driver')).some((pid) => pid !== driver));
     expect(await names(mount())).toEqual(['first-name', 'last-name', 'not-synced', 'second-name', 'third-name']);
     await mount().untilReady();
+    await mount().mustSdfs('fsck', mount().mountpoint);
+  });
+});
+
+describeOnMount('a bit that flips in the copy of the metadata on a disk', { disks: 2, faults: true }, (mount) => {
+  it('is found by a scrub, which has it made anew', { timeout: 120_000 }, async () => {
+    await writeFile(mount().path('name-on-a-disk'), 'as well');
+    await mount().mustSdfs('sync', mount().mountpoint);
+    const checkpoint = join(mount().disks[1]!, 'checkpoint');
+    const database = async (): Promise<string> => join(checkpoint, (await readdir(checkpoint)).find((name) => name.startsWith('g'))!, 'data.mdb');
+    await until('the disk has the row in its checkpoint', async () => (await flip(await database(), 'name-on-a-disk')) > 0);
+    const scrub = async (): Promise<unknown> => (JSON.parse(await mount().mustSdfs('scrub', '--wait', '--json', mount().mountpoint)) as DriverUpkeep['scrub']).last;
+    expect(await scrub()).toMatchObject({ metadataCopies: 2, damagedMetadataCopies: 1 });
+    await mount().untilReady();
+    expect(await scrub()).toMatchObject({ metadataCopies: 2, damagedMetadataCopies: 0 });
+    expect((await readFile(await database())).includes('name-on-a-disk')).toBe(true);
     await mount().mustSdfs('fsck', mount().mountpoint);
   });
 });

@@ -180,6 +180,7 @@ export class MemoryWorker {
       return { records: Buffer.concat(records) };
     },
     readCheckpoint: ({ after }) => ({ rows: (this.lies ?? this.checkpoint).filter(([key]) => after === null || Buffer.compare(key, after) > 0).slice(0, 2), digest: digestOf(this.checkpoint) }),
+    checkCheckpoint: () => ({ state: this.lies === undefined ? 'whole' : 'damaged' }),
     beginCheckpoint: () => {
       this.#staged = [];
       return {};
@@ -192,6 +193,7 @@ export class MemoryWorker {
     commitCheckpoint: ({ sequence, epoch }) => {
       if (this.#staged === undefined) throw new WorkerError('badRequest', 'no checkpoint was begun');
       this.checkpoint = this.#staged;
+      this.lies = undefined;
       this.#staged = undefined;
       this.log.clear();
       this.logState = { checkpointSequence: sequence, lastSequence: sequence, lastEpoch: epoch };
