@@ -9,6 +9,7 @@ import { registerFsck } from './fsck.ts';
 import { registerGc } from './gc.ts';
 import { registerInfo } from './info.ts';
 import { registerInit } from './init.ts';
+import { registerKv } from './kv.ts';
 import { registerLoad } from './load.ts';
 import { registerMount } from './mount.ts';
 import { registerScrub } from './scrub.ts';
@@ -38,7 +39,7 @@ function createProgram(): Command {
     .addHelpText('after', EXIT_CODES_HELP)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'sdfs: ').replaceAll('\n', ' ')}; see --help\n`) });
-  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerFsck, registerDump, registerLoad, registerUpgrade, registerDisk]) register(program);
+  for (const register of [registerInit, registerMount, registerUmount, registerSync, registerStatus, registerInfo, registerGc, registerScrub, registerFsck, registerDump, registerLoad, registerUpgrade, registerDisk, registerKv]) register(program);
   program.command('version').summary('print the version').description('Print the version.').action(() => print(version()));
   return program;
 }

@@ -28,6 +28,8 @@ export interface SetOptions extends WriteOptions {
   readonly ifAbsent?: boolean;
   /** It goes by itself after so many ms. */
   readonly ttlMs?: number;
+  /** It goes by itself then. Not with ttlMs. */
+  readonly expires?: Date;
 }
 
 export interface DeleteOptions extends WriteOptions {
@@ -35,7 +37,7 @@ export interface DeleteOptions extends WriteOptions {
 }
 
 export type BatchOperation =
-  | { readonly type: 'set'; readonly key: KeyLike; readonly value: string | Uint8Array; readonly ifVersion?: number; readonly ifAbsent?: boolean; readonly ttlMs?: number }
+  | { readonly type: 'set'; readonly key: KeyLike; readonly value: string | Uint8Array; readonly ifVersion?: number; readonly ifAbsent?: boolean; readonly ttlMs?: number; readonly expires?: Date }
   | { readonly type: 'delete'; readonly key: KeyLike; readonly ifVersion?: number };
 
 export interface RangeOptions {
@@ -81,8 +83,12 @@ export function keyOf(key: KeyLike): Buffer {
   return bytes;
 }
 
-export function expiryOf(ttlMs: number | undefined): number {
-  return ttlMs === undefined ? 0 : Math.ceil(Date.now() + checkTtl(ttlMs));
+export function expiryOf({ ttlMs, expires }: { readonly ttlMs?: number | undefined; readonly expires?: Date | undefined }): number {
+  if (expires === undefined) return ttlMs === undefined ? 0 : Math.ceil(Date.now() + checkTtl(ttlMs));
+  if (ttlMs !== undefined) throw new StoreError('INVALID', 'ttlMs and expires: give one');
+  const ms = expires instanceof Date ? expires.getTime() : NaN;
+  if (!(ms > 0)) throw new StoreError('INVALID', `expires ${String(expires)}: wants a Date after 1970`);
+  return ms;
 }
 
 export function dateOf(expiresMs: number): Date | undefined {

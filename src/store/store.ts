@@ -101,7 +101,7 @@ export class Store {
    */
   async set(key: KeyLike, value: ValueLike, options: SetOptions = {}): Promise<number> {
     const name = keyOf(key);
-    const expiresMs = expiryOf(options.ttlMs);
+    const expiresMs = expiryOf(options);
     const condition = conditionOf(options);
     // Not awaited where it is there: what was asked before close is carried out.
     const staging = this.#valueOf(value);
@@ -137,7 +137,7 @@ export class Store {
    * (await store.getEntry('session')).expires; // => undefined
    */
   async expire(key: KeyLike, ttlMs: number | null, options: WriteOptions = {}): Promise<boolean> {
-    const [result] = await this.#commit([{ kind: 'expire', key: keyOf(key), expiresMs: ttlMs === null ? 0 : expiryOf(ttlMs) }], options);
+    const [result] = await this.#commit([{ kind: 'expire', key: keyOf(key), expiresMs: ttlMs === null ? 0 : expiryOf({ ttlMs }) }], options);
     return result!.found;
   }
 
@@ -167,7 +167,7 @@ export class Store {
           const staging = this.#valueOf(operation.value);
           const value = staging instanceof Promise ? await staging : staging;
           if (!Buffer.isBuffer(value)) staged.push(value);
-          changes.push({ kind: 'set', key, value, expiresMs: expiryOf(operation.ttlMs), ...conditionOf(operation) });
+          changes.push({ kind: 'set', key, value, expiresMs: expiryOf(operation), ...conditionOf(operation) });
         }
       }
       return (await this.#commit(changes, options)).map(({ version }) => version);
