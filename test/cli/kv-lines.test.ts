@@ -39,8 +39,8 @@ async function dump(prefix = ''): Promise<string> {
 
 const refusal = async (work: Promise<unknown>): Promise<UserError> => {
   const error = await work.then(() => undefined, (cause: unknown) => cause);
-  expect(error).toBeInstanceOf(UserError);
-  return error as UserError;
+  if (!(error instanceof UserError)) throw new Error('was not refused', { cause: error });
+  return error;
 };
 
 describe('export and import', () => {
