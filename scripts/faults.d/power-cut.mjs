@@ -69,9 +69,11 @@ async function setUp() {
   fs.chmodSync(place('live/mnt'), 0o777);
 }
 
+/** All that serve the mount, and of each disk its worker. */
 async function servingPids() {
   const { processes } = JSON.parse(await sdfs(['status', '--json', place('live/mnt')], { env }));
-  return processes.map(({ pid }) => pid).filter((pid) => pid !== null);
+  const ofDisk = new Map(names.slice(0, diskCount).map((name, index) => [name, processes.find(({ role, worker }) => role === 'worker' && worker === index).pid]));
+  return { all: processes.map(({ pid }) => pid).filter((pid) => pid !== null), ofDisk };
 }
 
 const clone = (name, into) => run('cp', ['--reflink=always', place('store', `${name}.img`), place('store', into, `${name}.img`)]);
@@ -92,7 +94,7 @@ function copyLedgers(from, into, { counters }) {
 }
 
 async function cutTogether(into, load, serving) {
-  const pids = [...load.pids, ...serving];
+  const pids = [...load.pids, ...serving.all];
   for (const pid of pids) process.kill(pid, 'SIGSTOP');
   try {
     copyLedgers(load.ledgers, place('store', into, 'ledgers'), { counters: 'synced' });
@@ -102,13 +104,19 @@ async function cutTogether(into, load, serving) {
   }
 }
 
-async function cutApart(into, load) {
+/** A disk that has lost its power acknowledges nothing any more, whatever the others still do: its worker stops with it. */
+async function cutApart(into, load, serving) {
   const ledgers = place('store', into, 'ledgers');
   copyLedgers(load.ledgers, ledgers, { counters: 'synced' });
-  await Promise.all(names.map(async (name) => {
-    await sleep(chance() * SKEW_MS);
-    await clone(name, into);
-  }));
+  try {
+    await Promise.all(names.map(async (name) => {
+      await sleep(chance() * SKEW_MS);
+      if (serving.ofDisk.has(name)) process.kill(serving.ofDisk.get(name), 'SIGSTOP');
+      await clone(name, into);
+    }));
+  } finally {
+    for (const pid of serving.ofDisk.values()) process.kill(pid, 'SIGCONT');
+  }
   copyLedgers(load.ledgers, ledgers, { counters: 'begun' });
 }
 
@@ -123,7 +131,7 @@ if (wrong.length > 0) { console.error('before the first mount: ' + wrong.map(({ 
 /** The same after a scrub: no copy was bad either. */
 const SCRUB_CHECK = `
 const { last: counts } = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
-if (counts.damagedCopies + counts.missingCopies + counts.unreadableBlocks > 0) { console.error('after the first mount: ' + JSON.stringify(counts)); process.exit(1); }`;
+if (counts !== null && counts.damagedCopies + counts.missingCopies + counts.unreadableBlocks > 0) { console.error('after the first mount: ' + JSON.stringify(counts)); process.exit(1); }`;
 
 /** In a mount namespace of its own, where the clones lie in the places of the disks, after a boot with another id. */
 async function recover(into, { lost, load, look }) {
@@ -175,7 +183,7 @@ try {
     const into = `cut${cut}`;
     fs.mkdirSync(place('store', into, 'ledgers'), { recursive: true });
     if (kind === 'together') await cutTogether(into, load, serving);
-    else await cutApart(into, load);
+    else await cutApart(into, load, serving);
     const lost = values.lose && cut % 4 > 1 ? names.slice(0, diskCount).sort(() => chance() - 0.5).slice(0, copies - 1) : [];
     const start = performance.now();
     let result = 'recovered';
