@@ -72,7 +72,10 @@ export class ReplicatedBlockStore {
     this.#series = new LogSeries(options.logger);
     this.#onDegraded = options.onDegraded;
     this.isNeeded = options.isNeeded ?? (() => true);
-    this.#barriers = pool.links.map((link) => new SyncBarrier(link, { copies: options.policy.copies, excused: options.isMember?.(link) === false }));
+    // Fewer copies than R are acknowledged only when so few disks are left that are up to date.
+    const isMember = (link: WorkerLink): boolean => options.isMember?.(link) !== false;
+    const before = Math.max(1, Math.min(options.policy.copies, pool.links.filter(isMember).length));
+    this.#barriers = pool.links.map((link) => new SyncBarrier(link, { copies: options.policy.copies, before, excused: !isMember(link) }));
     this.#meter = new CapacityMeter(pool, options.policy);
     this.#writing = {
       pool,

@@ -77,9 +77,14 @@ export class Members {
     return this.#record.members.includes(link.disk);
   }
 
-  /** The record with which a mount begins. Rejects with FsError EIO when too few disks take it. */
+  /**
+   * The record with which a mount begins. Rejects with FsError EIO when too few disks take it. Where several disks are
+   * away they are left out from the beginning: together they may have had all but one copy of what a driver left unsynced,
+   * which nobody could wait for.
+   */
   begin(): Promise<void> {
-    return this.#change('a mount begins', ({ members, log }) => ({ members, log }));
+    const away = this.#pool.links.filter((link) => !link.isReady).map(({ disk }) => disk);
+    return this.#change('a mount begins', ({ members, log }) => (away.length > 1 ? without({ members, log }, away) : { members, log }));
   }
 
   /** The user's word that the other disks are gone: what is here is to be believed. Before anything is read from them. */

@@ -17,12 +17,15 @@ export class SyncBarrier {
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
-  /** `excused`: nothing of what an earlier driver left there counts (the disk was no member). */
-  constructor(link: WorkerLink, options: { copies: number; excused?: boolean }) {
+  /**
+   * `before`: how many copies the blocks have at least that an earlier driver put. `excused`: nothing of what it left there
+   * counts (the disk was no member).
+   */
+  constructor(link: WorkerLink, options: { copies: number; before?: number; excused?: boolean }) {
     this.link = link;
     this.#copies = options.copies;
     if (options.excused === true) this.#excused = this.#written;
-    this.#copiesMin = options.copies;
+    this.#copiesMin = options.before ?? options.copies;
   }
 
   get dirty(): boolean {

@@ -288,6 +288,24 @@ describe('sync', () => {
     expect(holders(block)).toContain(lost);
   });
 
+  it('waits, and then goes on with the one copy that is left of three, when two disks are lost before the sync', async () => {
+    await build(5, 3);
+    await store.sync();
+    const block = blockOf(1);
+    await store.put(block);
+    const [one, two] = holders(block) as [number, number];
+    workers[one]!.kill();
+    workers[two]!.kill();
+    const sync = store.sync();
+    await pass(LIMITS.workerSwitchMs + 200);
+    expect(degraded).toEqual([]);
+    await pass(LIMITS.workerAbsenceMs + 1_000);
+    await sync;
+    expect(degraded).toMatchObject([{ kind: 'sync' }]);
+    await store.sync();
+    expect(degraded.length).toBe(1);
+  });
+
   it('fails with EIO when the only copy of a block is on a disk that stays away', async () => {
     await build(2, 2);
     workers[1]!.kill();

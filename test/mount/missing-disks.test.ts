@@ -159,3 +159,20 @@ describeOnMount('a volume on four disks', { disks: 4, faults: true }, (mount) =>
     await untilMembers(mount(), [0, 1, 2, 3]);
   });
 });
+
+describeOnMount('a volume with three copies on five disks', { disks: 5, copies: 3, faults: true }, (mount) => {
+  it('mounts without any two of them after a crash, at once, and goes on', { timeout: 180_000 }, async () => {
+    for (const lost of [[0, 1], [2, 4], [3, 1]]) {
+      await write(mount(), `before-${lost.join('-')}`);
+      await mount().killEverything();
+      for (const index of lost) await takeDisk(mount(), index);
+      await loseDatabase(mount());
+      await mount().mount();
+      await write(mount(), `after-${lost.join('-')}`);
+      for (const name of await readdir(mount().mountpoint)) expect(await readFile(mount().path(name), 'utf8')).toBe(`${name}\n`);
+      bringAll(mount());
+      await untilMembers(mount(), [0, 1, 2, 3, 4]);
+    }
+    await mount().umount();
+  });
+});
