@@ -3,6 +3,7 @@
 //   blocks    key  id.hi, id.lo: u32 big-endian, so that rows are in the order of ids
 //             value  0 u32 segment   4 u32 offset of the record   8 u32 block bytes   12 … u32 checksums
 //   segments  key  number: u32 big-endian      value  0 u8 class   4 u32 end   8 u32 live bytes   12 u32 punched bytes
+//                                                     16 u32 synced (an older sdfs did not note it)
 //   dead      key  segment, offset: u32 big-endian      value  u32 block bytes: records still to be marked and punched
 //   meta      key  "format"      value  u8 version (1)
 //             key  "puts"        value  u64 number of the last put
@@ -49,6 +50,8 @@ export interface SegmentRow {
   readonly liveBytes: number;
   /** Bytes given back to the file system. */
   readonly punchedBytes: number;
+  /** What lies before was synced; perhaps more. */
+  readonly synced: number;
 }
 
 type Table = Database<Buffer, Buffer>;
@@ -178,6 +181,14 @@ export class BlockIndex {
     void this.#blocks.put(this.#blockKey(id), value);
   }
 
+  /** Blocks that lie in a segment, from an offset on. Looks at all rows. */
+  *blocksIn(segment: number, from: number): Generator<{ readonly id: BlockId; readonly offset: number; readonly blockBytes: number }> {
+    for (const { key, value } of this.#blocks.getRange({})) {
+      const offset = value.readUInt32LE(4);
+      if (value.readUInt32LE(0) === segment && offset >= from) yield { id: { hi: key.readUInt32BE(0), lo: key.readUInt32BE(4) }, offset, blockBytes: value.readUInt32LE(8) };
+    }
+  }
+
   remove(id: BlockId): void {
     void this.#blocks.remove(this.#blockKey(id));
   }
@@ -198,6 +209,7 @@ export class BlockIndex {
         end: value.readUInt32LE(4),
         liveBytes: value.readUInt32LE(8),
         punchedBytes: value.readUInt32LE(12),
+        synced: value.length < 20 ? 0 : value.readUInt32LE(16),
       }));
     } catch (error) {
       throw this.#failed(error);
@@ -205,11 +217,12 @@ export class BlockIndex {
   }
 
   putSegment(row: SegmentRow): void {
-    const value = Buffer.alloc(16);
+    const value = Buffer.alloc(20);
     value.writeUInt8(row.class === 'large' ? 1 : 2, 0);
     value.writeUInt32LE(row.end, 4);
     value.writeUInt32LE(row.liveBytes, 8);
     value.writeUInt32LE(row.punchedBytes, 12);
+    value.writeUInt32LE(row.synced, 16);
     void this.#segments.put(this.#pairKey(row.number, 0).subarray(0, 4), value);
   }
 
@@ -259,8 +272,17 @@ export class BlockIndex {
 
   /** For an error that came of what the index holds: the process has to end, and the next one makes the index anew. */
   damaged(error: unknown): AssertionError {
-    fs.writeFileSync(join(this.#directory, DAMAGED), '');
+    this.distrust();
     return new AssertionError(`the block index in ${this.#directory} is damaged, and will be made anew: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+
+  /** The next process makes it anew; one that cannot be written to is found out in other ways. */
+  distrust(): void {
+    try {
+      fs.writeFileSync(join(this.#directory, DAMAGED), '');
+    } catch {
+      // It is on a disk that has failed.
+    }
   }
 
   #failed(error: unknown): unknown {

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import { uptime } from 'node:os';
 import type { Uuid } from '../base/ids.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { BlockClass, BlockHeader } from './block-format.ts';
 import { decodeBlockHeader, judgeSegmentHeader, layoutOf, SEGMENT_HEADER_BYTES } from './block-format.ts';
@@ -9,6 +10,7 @@ import { BlockIndex } from './block-index.ts';
 import type { BlockLocation } from './block-index.ts';
 import { scanSegment } from './block-scan.ts';
 import type { ScannedBlock } from './block-scan.ts';
+import { rewriteUnsynced } from './block-rewrite.ts';
 import { isIntact } from './block-verify.ts';
 import { diskErrno } from './disk-health.ts';
 import { listSegments, SegmentSet } from './segment-set.ts';
@@ -22,24 +24,32 @@ export interface OpenBlocksOptions {
   readonly segmentBytes: number;
   /** Whether the index is as the last process left it. */
   readonly trusted: boolean;
+  /** Nothing that it left is in memory only. */
+  readonly allOnDisk: boolean;
   readonly log: Logger;
   /** Called again and again while the index is made anew. */
   readonly onProgress?: (() => void) | undefined;
 }
 
+/** No process that serves a driver leaves anything unsynced for longer. */
+const UNSYNCED_MS_MAX = 2 * LIMITS.workerSyncTimeoutMs;
+
 /** The clock may have been set since the boot; a sync too many costs next to nothing. */
 const CLOCK_SLACK_MS = 24 * 60 * 60 * 1000;
 
+export interface OpenedBlocks {
+  readonly index: BlockIndex;
+  readonly segments: SegmentSet;
+  /** Blocks that the last process had put and not synced are gone. */
+  readonly lost: boolean;
+}
+
 /** FormatError when a segment is of a newer version. */
-export async function openBlocks(options: OpenBlocksOptions): Promise<{ index: BlockIndex; segments: SegmentSet }> {
+export async function openBlocks(options: OpenBlocksOptions): Promise<OpenedBlocks> {
   fs.mkdirSync(options.segmentDirectory, { recursive: true, mode: 0o700 });
-  if (options.trusted) {
-    const index = await openTrusted(options);
-    if (index !== undefined) return adopt(index, options);
-  }
-  const index = BlockIndex.open(options.indexDirectory, { trusted: false });
-  await rebuild(index, options);
-  return adopt(index, options);
+  const index = (options.trusted ? await openTrusted(options) : undefined) ?? (await openAnew(options));
+  const segments = adopt(index, options);
+  return { index, segments, lost: !options.allOnDisk && (await rewriteUnsynced(index, segments, options)) };
 }
 
 /** Undefined when the index cannot be read, or knows of other segments than those that are there. */
@@ -71,7 +81,7 @@ async function openTrusted(options: OpenBlocksOptions): Promise<BlockIndex | und
   return undefined;
 }
 
-function adopt(index: BlockIndex, options: OpenBlocksOptions): { index: BlockIndex; segments: SegmentSet } {
+function adopt(index: BlockIndex, options: OpenBlocksOptions): SegmentSet {
   const segments = new SegmentSet({ directory: options.segmentDirectory, volume: options.volume, segmentBytes: options.segmentBytes });
   const known = new Set<number>();
   const bootMs = Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
@@ -85,14 +95,22 @@ function adopt(index: BlockIndex, options: OpenBlocksOptions): { index: BlockInd
     if (mtimeMs > bootMs) segments.markUnsynced(segment);
   }
   for (const { number, path } of listSegments(options.segmentDirectory)) if (!known.has(number)) fs.unlinkSync(path);
-  return { index, segments };
+  return segments;
 }
 
-async function rebuild(index: BlockIndex, options: OpenBlocksOptions): Promise<void> {
+async function openAnew(options: OpenBlocksOptions): Promise<BlockIndex> {
+  const index = BlockIndex.open(options.indexDirectory, { trusted: false });
   const found = listSegments(options.segmentDirectory);
-  if (found.length === 0) return;
+  if (found.length > 0) await rebuild(index, found, options);
+  return index;
+}
+
+type FoundSegment = ReturnType<typeof listSegments>[number];
+
+async function rebuild(index: BlockIndex, found: readonly FoundSegment[], options: OpenBlocksOptions): Promise<void> {
   const started = performance.now();
   options.log.info({ segments: found.length }, 'the machine may have lost power: making the block index anew from the segments');
+  const isSynced = judgeSynced(found, options);
   const live = new Map<number, number>();
   const newest = { number: 0 };
   const paths = new Map(found.map(({ number, path }) => [number, path]));
@@ -100,7 +118,7 @@ async function rebuild(index: BlockIndex, options: OpenBlocksOptions): Promise<v
   for (const { number, class: blockClass, path } of found) {
     const fd = fs.openSync(path, 'r+');
     try {
-      rebuildSegment(index, fd, { number, class: blockClass, path, volume: options.volume, log: options.log, live, newest, read });
+      rebuildSegment(index, fd, { number, class: blockClass, path, volume: options.volume, log: options.log, isSynced: isSynced(path), live, newest, read });
     } finally {
       fs.closeSync(fd);
     }
@@ -112,6 +130,14 @@ async function rebuild(index: BlockIndex, options: OpenBlocksOptions): Promise<v
     for (const row of index.segments()) index.putSegment({ ...row, liveBytes: live.get(row.number) ?? 0 });
   });
   options.log.info({ blocks: index.blockCount, ms: Math.round(performance.now() - started) }, 'the block index is made');
+}
+
+/** Tells of a segment whether all of it is on the disk. The index that noted it is gone: a driver syncs every second, so what is older is. */
+function judgeSynced(found: readonly FoundSegment[], { allOnDisk }: OpenBlocksOptions): (path: string) => boolean {
+  if (allOnDisk) return () => true;
+  const times = new Map(found.map(({ path }) => [path, fs.statSync(path).mtimeMs]));
+  const newestMs = Math.max(...times.values());
+  return (path) => times.get(path)! < newestMs - UNSYNCED_MS_MAX;
 }
 
 function rebuildBlock(index: BlockIndex, record: ScannedBlock, segment: SegmentToRead): void {
@@ -150,6 +176,8 @@ interface SegmentToRead {
   readonly path: string;
   readonly volume: Uuid;
   readonly log: Logger;
+  /** Nothing of it is in memory only. */
+  readonly isSynced: boolean;
   /** Live bytes by segment, of all segments so far. */
   readonly live: Map<number, number>;
   /** Highest number of a put so far. */
@@ -207,5 +235,5 @@ function rebuildSegment(index: BlockIndex, fd: number, segment: SegmentToRead): 
       return true;
     });
   }
-  index.transact(() => index.putSegment({ number: segment.number, class: segment.class, end, liveBytes: 0, punchedBytes: 0 }));
+  index.transact(() => index.putSegment({ number: segment.number, class: segment.class, end, liveBytes: 0, punchedBytes: 0, synced: segment.isSynced ? end : 0 }));
 }

@@ -17,14 +17,14 @@ export interface ScannedBlock extends BlockHeader {
 }
 
 /**
- * Every block record of the volume from the front up to `end`. Bytes that are no record (torn by a power cut, or
+ * Every block record of the volume from `start` (of a record) up to `end`. Bytes that are no record (torn by a power cut, or
  * damaged) are stepped over to the next that are one.
  */
-export function* scanSegment(fd: number, blockClass: BlockClass, end: number, volume: Buffer): Generator<ScannedBlock> {
+export function* scanSegment(fd: number, blockClass: BlockClass, end: number, volume: Buffer, start = SEGMENT_HEADER_BYTES): Generator<ScannedBlock> {
   const window = Buffer.allocUnsafe(WINDOW_BYTES[blockClass]);
   let windowAt = 0;
   let windowBytes = 0;
-  let offset = SEGMENT_HEADER_BYTES;
+  let offset = start;
   const load = (): void => {
     windowAt = offset;
     windowBytes = fs.readSync(fd, window, 0, Math.min(window.length, end - offset), offset);

@@ -28,6 +28,8 @@ export interface BlockStoreOptions {
   readonly space: DiskSpace;
   /** Whether the last process ended cleanly, or on this boot: else the index is made anew. */
   readonly trusted: boolean;
+  /** Nothing that the last process left is in memory only; else what it did not sync is written anew. */
+  readonly allOnDisk?: boolean | undefined;
   readonly log: Logger;
   readonly segmentBytes?: number | undefined;
   /** Called again and again while the index is made anew, which reads a header for each block. */
@@ -51,6 +53,8 @@ export class BlockStore {
   /** Made at the first use: it has a large buffer. */
   #verifier: BlockVerifier | undefined;
   #putNumber: number;
+  /** Blocks were put here that are not there any more, and were not synced: the next sync says so, once. */
+  #lost = false;
   /** In order; committed together at the end of the turn, or before the index is read. */
   #changes: Change[] = [];
   #committed: Commit | undefined;
@@ -67,16 +71,18 @@ export class BlockStore {
 
   /** FormatError when the segments are a newer version's; errors of `fs`. */
   static async open(options: BlockStoreOptions): Promise<BlockStore> {
-    const { index, segments } = await openBlocks({
+    const { index, segments, lost } = await openBlocks({
       segmentDirectory: join(options.directory, 'blocks'),
       indexDirectory: join(options.directory, 'index'),
       volume: options.volume,
       segmentBytes: options.segmentBytes ?? LIMITS.segmentBytes,
       trusted: options.trusted,
+      allOnDisk: options.allOnDisk ?? false,
       log: options.log,
       onProgress: options.onProgress,
     });
     const store = new BlockStore(options, index, segments);
+    store.#lost = lost;
     store.#upkeep.poke();
     return store;
   }
@@ -233,13 +239,22 @@ export class BlockStore {
     return this.#index.list(after, limit);
   }
 
-  /** Everything put before is power-proof when it resolves. WorkerError 'diskFailure', and then for good. */
+  /** Everything put before is power-proof when it resolves. WorkerError 'diskFailure', and then for good; 'damaged' when something was lost before. */
   async sync(): Promise<void> {
+    if (this.#lost) {
+      this.#lost = false;
+      throw new WorkerError('damaged', 'blocks that the last process had not synced are lost');
+    }
     try {
       await this.#segments.sync();
     } catch (error) {
       throw diskError(error, 'blocks cannot be synced');
     }
+  }
+
+  /** The next process makes the index anew, if that can still be noted. */
+  distrust(): void {
+    this.#index.distrust();
   }
 
   /** Synced, index and all, and closed. Every step is taken; the first failure is thrown. */
@@ -303,11 +318,13 @@ export class BlockStore {
           this.#index.put(change.id, change.location, change.checksums);
         }
       }
+      for (const segment of this.#segments.unnoted) count(segment.number, 0);
       for (const [segment, bytes] of liveBytes) {
         assert(bytes >= 0, `segment ${segment.number} has live bytes: ${bytes}`);
-        this.#index.putSegment({ number: segment.number, class: segment.class, end: segment.end, liveBytes: bytes, punchedBytes: segment.punchedBytes });
+        this.#index.putSegment({ number: segment.number, class: segment.class, end: segment.end, liveBytes: bytes, punchedBytes: segment.punchedBytes, synced: segment.synced });
       }
     }, changes.length);
+    this.#segments.unnoted.clear();
     for (const [segment, bytes] of liveBytes) segment.liveBytes = bytes;
     if (dead) this.#upkeep.poke();
   }

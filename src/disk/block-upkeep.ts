@@ -7,11 +7,12 @@
 // All of it works on a full disk: it uses the reserve, and gives back more than it takes.
 import fs from 'node:fs';
 import { AssertionError } from '../base/assert.ts';
-import { FormatError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { errno, fallocate, SystemCallError } from '../os/libc.ts';
 import { DEAD, decodeBlockHeader, layoutOf, STATE_OFFSET } from './block-format.ts';
 import type { BlockIndex, BlockLocation } from './block-index.ts';
+import { moveRecords, readWhole, rowOf } from './block-move.ts';
+import type { MovedRecord } from './block-move.ts';
 import type { ScannedBlock } from './block-scan.ts';
 import { scanSegment } from './block-scan.ts';
 import type { BlockSegment, SegmentSet } from './segment-set.ts';
@@ -209,65 +210,28 @@ export class BlockUpkeep {
   /** Moves some live records into the current segment. False when there are no more. */
   #moveSome(segment: BlockSegment, records: Generator<ScannedBlock>): boolean {
     const { index } = this.#parts;
-    const moved: Moved[] = [];
+    const moved: MovedRecord[] = [];
     let bytes = 0;
     let looked = 0;
     while (bytes < MOVE_BYTES && looked < LOOK_BYTES) {
       const next = records.next();
       if (next.done === true) {
-        this.#moveTo(segment, moved, bytes);
+        this.#move(segment, moved);
         return false;
       }
       const record = next.value;
       looked += Math.max(PAGE_BYTES, record.bytes.length);
       const location = index.get(record.id);
       if (location?.segment !== segment.number || location.offset !== record.offset) continue;
-      moved.push({ record, bytes: segment.class === 'small' ? Buffer.from(record.bytes) : this.#readWhole(segment, record) });
+      moved.push({ record, bytes: segment.class === 'small' ? Buffer.from(record.bytes) : readWhole(this.#parts.segments, segment, record) });
       bytes += record.recordBytes;
     }
-    this.#moveTo(segment, moved, bytes);
+    this.#move(segment, moved);
     return true;
   }
 
-  #readWhole(segment: BlockSegment, { offset, recordBytes }: ScannedBlock): Buffer {
-    const whole = Buffer.allocUnsafe(recordBytes);
-    const count = fs.readSync(this.#parts.segments.fdOf(segment), whole, 0, recordBytes, offset);
-    if (count !== recordBytes) throw new FormatError(`segment ${segment.path}`, { wanted: `${recordBytes} bytes at ${offset}`, found: `${count}` });
-    return whole;
+  #move(segment: BlockSegment, moved: readonly MovedRecord[]): void {
+    moveRecords(this.#parts.index, this.#parts.segments, segment, moved);
+    if (moved.length > 0) this.replaced();
   }
-
-  #moveTo(segment: BlockSegment, moved: readonly Moved[], bytes: number): void {
-    if (moved.length === 0) return;
-    const { index, segments } = this.#parts;
-    const target = segments.roomFor(segment.class, bytes);
-    const start = target.end;
-    segments.append(target, moved.map((each) => each.bytes), bytes);
-    try {
-      index.transact(() => {
-        let offset = start;
-        for (const { record } of moved) {
-          index.move(record.id, { segment: target.number, offset });
-          offset += record.recordBytes;
-        }
-        index.putSegment({ ...rowOf(target), liveBytes: target.liveBytes + bytes });
-        index.putSegment({ ...rowOf(segment), liveBytes: segment.liveBytes - bytes });
-      });
-    } catch (error) {
-      segments.cut(target, start);
-      throw error;
-    }
-    this.replaced();
-    target.liveBytes += bytes;
-    segment.liveBytes -= bytes;
-  }
-}
-
-interface Moved {
-  readonly record: ScannedBlock;
-  /** The whole record. */
-  readonly bytes: Buffer;
-}
-
-function rowOf({ number, class: blockClass, end, liveBytes, punchedBytes }: BlockSegment) {
-  return { number, class: blockClass, end, liveBytes, punchedBytes };
 }

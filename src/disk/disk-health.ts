@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { isUnsynced } from '../log/unsynced-error.ts';
 import { SystemCallError } from '../os/libc.ts';
 
 export const PROBE_FILE = 'probe';
@@ -59,15 +60,18 @@ export class DiskHealth {
     this.#failures = { ...this.#failures, [kind]: recent };
     // A log or segment that failed once is not used again, so that writes would fail for ever where a new process may do.
     if (kind === 'write' && recent.length >= LIMITS.diskFailuresMax) return this.#end(`writing fails again and again (${explain(code)})`);
+    if (isUnsynced(error)) return void this.#probe(code, { end: 'what was written could not be synced; the next process writes it anew' });
     if (kind === 'read' && recent.length < LIMITS.diskFailuresMax) return;
     void this.#probe(code);
   }
 
-  async #probe(code: string): Promise<void> {
+  /** `end`: why this process has to end though the probe goes well. */
+  async #probe(code: string, { end }: { readonly end?: string } = {}): Promise<void> {
     if (this.#probing) return;
     this.#probing = true;
     try {
       await probeDisk(this.#options.directory);
+      if (end !== undefined) return this.#end(end);
       this.#options.log.warn({ code }, 'the disk reported an error, and a probe of it went well');
     } catch (error) {
       const found = diskErrno(error) ?? code;

@@ -27,10 +27,11 @@ export interface DiskOptions {
   readonly onProgress?: () => void;
   /** The last process that had the disk was ended by a fault of its own: what LMDB has is looked at, or made anew. */
   readonly crashed?: { readonly checkpointIsWhole: (directory: string) => Promise<boolean> } | undefined;
-  /** For tests: small segments, and another boot. */
+  /** For tests: small segments, another boot, another mount. */
   readonly segmentBytes?: number;
   readonly logSegmentBytes?: number;
   readonly bootId?: string;
+  readonly mount?: string;
 }
 
 export class Disk {
@@ -64,13 +65,13 @@ export class Disk {
     const { identity } = lock;
     try {
       checkExpected(directory, identity, options.expect);
-      const state = DiskState.open(directory, options.bootId);
+      const state = DiskState.open(directory, { bootId: options.bootId, mount: options.mount });
       const membership = readMembership(directory);
       const { volume, disks } = identity.description;
       const space = new DiskSpace(directory, { directories: await countSharing(directory, disks.map((disk) => disk.directory)) });
       const sizes = sizesFor(space.totalBytes);
-      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean && options.crashed === undefined, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress, onFailure: options.onFailure });
-      const metadata = await MetadataCopy.open({ directory, log, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax, checkpointIsWhole: options.crashed?.checkpointIsWhole, onFailure: options.onFailure });
+      const blocks = await BlockStore.open({ directory, volume, space, trusted: state.sameBootOrClean && options.crashed === undefined, allOnDisk: state.allOnDisk, log, segmentBytes: options.segmentBytes ?? sizes.segmentBytes, onProgress: options.onProgress, onFailure: options.onFailure });
+      const metadata = await MetadataCopy.open({ directory, log, allOnDisk: state.allOnDisk, logSegmentBytes: options.logSegmentBytes ?? sizes.logSegmentBytes, logSparesMax: sizes.logSparesMax, checkpointIsWhole: options.crashed?.checkpointIsWhole, onFailure: options.onFailure });
       state.markInUse();
       return new Disk({ lock, directory, membership, blocks, metadata, dumps: new DumpStore(directory), space, state });
     } catch (error) {
@@ -108,6 +109,11 @@ export class Disk {
 
   raiseEpoch(epoch: DriverEpoch): void {
     this.#state.raiseEpoch(epoch);
+  }
+
+  /** The disk failed: of what was never synced, the kernel may have kept something else than the disk. */
+  distrust(): void {
+    this.blocks.distrust();
   }
 
   statistics(): DiskStatistics {

@@ -25,6 +25,8 @@ export interface MetadataCopyOptions {
   readonly log: Logger;
   readonly logSegmentBytes?: number | undefined;
   readonly logSparesMax?: number | undefined;
+  /** Nothing that the last process left is in memory only; else the log is written anew. */
+  readonly allOnDisk?: boolean | undefined;
   /** Called when the checkpoint cannot be brought forward. */
   readonly onFailure?: ((error: unknown) => void) | undefined;
   /** Asked whether the checkpoint below a directory is whole, where the last process may have died of it; default: it is. */
@@ -48,7 +50,7 @@ export class MetadataCopy {
     const checkpointDirectory = join(options.directory, 'checkpoint');
     const opened = await openCheckpoint(checkpointDirectory, options);
     let { checkpoint } = opened;
-    const log = LogFile.open(join(options.directory, 'log'), { segmentBytes: options.logSegmentBytes ?? LIMITS.logSegmentBytes, sparesMax: options.logSparesMax });
+    const log = LogFile.open(join(options.directory, 'log'), { segmentBytes: options.logSegmentBytes ?? LIMITS.logSegmentBytes, sparesMax: options.logSparesMax, rewrite: options.allOnDisk !== true });
     if (opened.isNew) await log.reset(0 as Sequence);
     if (checkpoint.resetLog !== undefined) {
       await log.reset(checkpoint.resetLog.sequence, checkpoint.resetLog.epoch);

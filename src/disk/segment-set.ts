@@ -7,6 +7,7 @@ import { assert } from '../base/assert.ts';
 import type { Uuid } from '../base/ids.ts';
 import { GroupedSync } from '../log/grouped-sync.ts';
 import { fdatasync } from '../log/segment.ts';
+import { UnsyncedError } from '../log/unsynced-error.ts';
 import { syncFileRangeAsync } from '../os/libc.ts';
 import type { BlockClass } from './block-format.ts';
 import { encodeSegmentHeader, SEGMENT_HEADER_BYTES } from './block-format.ts';
@@ -35,6 +36,10 @@ export interface BlockSegment {
   pins: number;
   /** Up to here write-back was begun. */
   writtenBack: number;
+  /** What lies before is power-proof. */
+  synced: number;
+  /** How often its end was taken back. */
+  cuts: number;
 }
 
 export class SegmentSet {
@@ -48,6 +53,8 @@ export class SegmentSet {
   /** Least recently used first. */
   readonly #open = new Set<BlockSegment>();
   readonly #dirty = new Set<BlockSegment>();
+  /** Synced further than their rows in the index say. */
+  readonly unnoted = new Set<BlockSegment>();
   #directoryDirty = false;
   #nextNumber = 1;
   #failure: Error | undefined;
@@ -77,7 +84,7 @@ export class SegmentSet {
   }
 
   #make(row: SegmentRow): BlockSegment {
-    return { ...row, path: segmentPath(this.#directory, row), fd: undefined, pins: 0, writtenBack: row.end };
+    return { ...row, path: segmentPath(this.#directory, row), fd: undefined, pins: 0, cuts: 0, writtenBack: row.end };
   }
 
   get(number: number): BlockSegment {
@@ -117,7 +124,7 @@ export class SegmentSet {
   roomFor(blockClass: BlockClass, bytes: number): BlockSegment {
     const current = this.#current[blockClass];
     if (current !== undefined && (this.fits(current, bytes) || current.end === SEGMENT_HEADER_BYTES)) return current;
-    const segment = this.#make({ number: this.#nextNumber++, class: blockClass, end: SEGMENT_HEADER_BYTES, liveBytes: 0, punchedBytes: 0 });
+    const segment = this.#make({ number: this.#nextNumber++, class: blockClass, end: SEGMENT_HEADER_BYTES, liveBytes: 0, punchedBytes: 0, synced: 0 });
     segment.fd = fs.openSync(segment.path, 'wx+', 0o600);
     this.#open.add(segment);
     fs.writeSync(segment.fd, encodeSegmentHeader(this.#volume, segment), 0, SEGMENT_HEADER_BYTES, 0);
@@ -199,6 +206,8 @@ export class SegmentSet {
     if (end >= segment.end) return;
     segment.end = end;
     segment.writtenBack = Math.min(segment.writtenBack, end);
+    segment.synced = Math.min(segment.synced, end);
+    segment.cuts++;
     fs.ftruncateSync(this.fdOf(segment), end);
   }
 
@@ -207,6 +216,7 @@ export class SegmentSet {
     assert(!this.isCurrent(segment), 'a segment that takes appends is not removed');
     this.#segments.delete(segment.number);
     this.#dirty.delete(segment);
+    this.unnoted.delete(segment);
     fs.unlinkSync(segment.path);
     if (segment.pins === 0) this.#close(segment);
   }
@@ -218,12 +228,20 @@ export class SegmentSet {
 
   async #syncDirty(): Promise<void> {
     const dirty = [...this.#dirty];
+    const began = dirty.map(({ end, cuts }) => ({ end, cuts }));
     const waits = dirty.map((segment) => fdatasync(this.pin(segment)).finally(() => this.unpin(segment)));
     if (this.#directoryDirty) waits.push(this.#syncDirectory());
     this.#dirty.clear();
     this.#directoryDirty = false;
     for (const result of await Promise.allSettled(waits)) {
-      if (result.status === 'rejected') throw (this.#failure ??= result.reason as Error);
+      if (result.status === 'rejected') throw (this.#failure ??= new UnsyncedError(this.#directory, result.reason as Error));
+    }
+    for (const [at, segment] of dirty.entries()) {
+      const { end, cuts } = began[at]!;
+      // What was written anew behind a cut came after the sync began.
+      if (segment.cuts !== cuts || segment.synced >= end || this.find(segment.number) !== segment) continue;
+      segment.synced = end;
+      this.unnoted.add(segment);
     }
   }
 

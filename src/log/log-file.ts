@@ -12,8 +12,9 @@ import { LIMITS } from '../base/limits.ts';
 import { ERRNO, errno, fallocate, SystemCallError } from '../os/libc.ts';
 import { GroupedSync } from './grouped-sync.ts';
 import { decodeRecord, type RecordHeader } from './record.ts';
+import { UnsyncedError } from './unsynced-error.ts';
 import { AdaptiveSync } from './adaptive-sync.ts';
-import { Segment, SEGMENT_HEADER_BYTES } from './segment.ts';
+import { COPY_SUFFIX, Segment, SEGMENT_HEADER_BYTES } from './segment.ts';
 
 const SUFFIX = '.log';
 const SPARES_MAX = 2;
@@ -26,6 +27,8 @@ export interface LogFileOptions {
   readonly segmentBytes?: number;
   /** Retired segments kept for use again; the others are unlinked. */
   readonly sparesMax?: number | undefined;
+  /** Puts copies in the place of the files at open: the last process may not have synced them, or failed to (unsynced-error.ts). */
+  readonly rewrite?: boolean;
 }
 
 /** A record in a Buffer that holds others too: `decodeOperations(bytes, offset)`. */
@@ -74,7 +77,7 @@ export class LogFile {
     fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
     const log = new LogFile(directory, { segmentBytes, sparesMax: options.sparesMax ?? SPARES_MAX });
     try {
-      log.#recover();
+      log.#recover({ rewrite: options.rewrite ?? false });
     } catch (error) {
       for (const segment of log.#segments) fs.closeSync(segment.fd);
       fs.closeSync(log.#directoryFd);
@@ -141,7 +144,7 @@ export class LogFile {
     this.#directoryDirty = false;
     // allSettled: no descriptor may be closed while the pool still works on it.
     for (const result of await Promise.allSettled(waits)) {
-      if (result.status === 'rejected') throw this.#fail(result.reason as Error);
+      if (result.status === 'rejected') throw this.#fail(new UnsyncedError(this.#directory, result.reason as Error));
     }
   }
 
@@ -223,10 +226,11 @@ export class LogFile {
     fs.closeSync(this.#directoryFd);
   }
 
-  #recover(): void {
+  #recover({ rewrite }: { readonly rewrite: boolean }): void {
     const found: Segment[] = [];
     const void_: string[] = [];
     for (const name of fs.readdirSync(this.#directory)) {
+      if (name.endsWith(COPY_SUFFIX)) fs.unlinkSync(join(this.#directory, name));
       if (!name.endsWith(SUFFIX)) continue;
       this.#nextName = Math.max(this.#nextName, Number.parseInt(name, 10) + 1);
       const path = join(this.#directory, name);
@@ -250,7 +254,10 @@ export class LogFile {
     const current = this.#current;
     current.cut((current.last + 1) as Sequence, current.lastEpoch);
     // A process that was killed may not have synced what it appended; what this one reports as its log has to be safe.
-    for (const segment of this.#segments) fs.fdatasyncSync(segment.fd);
+    for (const segment of this.#segments) {
+      if (rewrite) replaceFile(segment);
+      fs.fdatasyncSync(segment.fd);
+    }
     fs.fsyncSync(this.#directoryFd);
   }
 
@@ -338,6 +345,15 @@ export class LogFile {
   #assertUsable(): void {
     assert(!this.#closed, 'a closed log is not used');
     if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
+/** A full disk has no room for a copy, and must open: what was synced there stays so. */
+function replaceFile(segment: Segment): void {
+  try {
+    segment.replaceFile(allocate);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
   }
 }
 

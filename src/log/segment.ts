@@ -26,10 +26,13 @@ const LIVE = 1;
 const RETIRED = 2;
 /** Distance of the entries of the sparse index: how far a reader has to walk to find a sequence. */
 const INDEX_BYTES = 64 * 1024;
+const REWRITE_BYTES = 1024 * 1024;
+/** Of a file that is to take the place of another. */
+export const COPY_SUFFIX = '.new';
 
 export class Segment {
   readonly path: string;
-  readonly fd: number;
+  fd: number;
   /** Bytes of the file, header included. */
   readonly capacity: number;
   first = 0 as Sequence;
@@ -122,6 +125,28 @@ export class Segment {
       this.#forgetIndex();
     }
     this.zeroBehind({ unless: 'zero' });
+  }
+
+  /**
+   * Puts a copy in the place of the file: to the kernel the old one may be clean though it did not reach the disk, and
+   * what is written there anew may read as zeroes after a power cut (disk/block-rewrite.ts). Synced but for the directory.
+   */
+  replaceFile(allocate: (fd: number, bytes: number) => void): void {
+    const path = `${this.path}${COPY_SUFFIX}`;
+    fs.rmSync(path, { force: true });
+    const fd = fs.openSync(path, 'wx+', 0o600);
+    try {
+      allocate(fd, this.capacity);
+      for (let at = 0; at < this.end; at += REWRITE_BYTES) writeAll(fd, [readAt(this.fd, at, Math.min(REWRITE_BYTES, this.end - at), this.path)], at);
+      fs.fsyncSync(fd);
+      fs.renameSync(path, this.path);
+    } catch (error) {
+      fs.closeSync(fd);
+      fs.rmSync(path, { force: true });
+      throw error;
+    }
+    fs.closeSync(this.fd);
+    this.fd = fd;
   }
 
   /** `unless: 'never'` writes even over zeroes, so that the space is not only taken but written: see `prepare`. */

@@ -61,6 +61,19 @@ export const fallocate: (fd: number, mode: number, offset: number, bytes: number
 /** flock(2): 2 exclusive | 4 non-blocking; 8 unlock. */
 export const flock: (fd: number, operation: number) => number = libc.func('int flock(int fd, int operation)');
 
+const statx = libc.func('int statx(int directory, const char *path, int flags, unsigned int mask, _Out_ uint8_t *out)') as (directory: number, path: string, flags: number, mask: number, out: Uint8Array) => number;
+const AT_FDCWD = -100;
+const STATX_MNT_ID_UNIQUE = 0x4000;
+const STATX_BYTES = 256;
+const STX_MNT_ID = 144;
+
+/** A number of the mount that `path` lies on, which no other mount gets until the next boot; undefined before Linux 6.8. statx(2). */
+export function mountNumberOf(path: string): string | undefined {
+  const out = Buffer.alloc(STATX_BYTES);
+  if (statx(AT_FDCWD, path, 0, STATX_MNT_ID_UNIQUE, out) !== 0 || (out.readUInt32LE(0) & STATX_MNT_ID_UNIQUE) === 0) return undefined;
+  return String(out.readBigUInt64LE(STX_MNT_ID));
+}
+
 export const mount: (source: string, target: string, type: string, flags: number, data: string) => number =
   libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)');
 

@@ -127,6 +127,7 @@ class Worker {
     if (this.#state === 'stopping') return;
     this.#state = 'stopping';
     this.#log.debug({ reason }, 'the disk has failed: ending');
+    this.#disk?.distrust();
     this.#server?.close();
     await tell({ type: 'unusable', reason, exitCode: EXIT.damaged });
     process.exit(EXIT.damaged);

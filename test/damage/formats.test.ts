@@ -150,7 +150,7 @@ describe('a small file of JSON', () => {
   });
 
   it.each([
-    ['state.json', () => DiskState.open(directory, 'boot').raiseEpoch(7 as DriverEpoch), () => DiskState.open(directory, 'boot').epoch],
+    ['state.json', () => DiskState.open(directory, { bootId: 'boot' }).raiseEpoch(7 as DriverEpoch), () => DiskState.open(directory, { bootId: 'boot' }).epoch],
     [MEMBERSHIP_FILE, () => writeMembership(directory, membership), () => readMembership(directory)],
     [IDENTITY_FILE, () => initDisk(directory, { worker: 0 as WorkerId, description: diskDescription(directory) }), () => readIdentity(directory)],
   ])('(%s) is believed, or refused with a reason', (name, write, read) => {

@@ -36,7 +36,7 @@ afterEach(async () => {
 });
 
 async function open(options: { trusted?: boolean; volume?: Uuid } = {}): Promise<BlockStore> {
-  store = await BlockStore.open({ directory, volume: options.volume ?? DISK_VOLUME, space: new DiskSpace(directory), trusted: options.trusted ?? true, log, segmentBytes: 1024 * 1024 });
+  store = await BlockStore.open({ directory, volume: options.volume ?? DISK_VOLUME, space: new DiskSpace(directory), trusted: options.trusted ?? true, allOnDisk: true, log, segmentBytes: 1024 * 1024 });
   return store;
 }
 

@@ -152,9 +152,9 @@ it('a digest does not depend on the order of the rows, and is that of no rows wh
 });
 
 it('a state file with a flipped digit is not believed', () => {
-  DiskState.open(directory, 'boot').raiseEpoch(12 as DriverEpoch);
+  DiskState.open(directory, { bootId: 'boot' }).raiseEpoch(12 as DriverEpoch);
   const file = join(directory, 'state.json');
   fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace('"epoch":12', '"epoch":92'));
-  const state = DiskState.open(directory, 'boot');
+  const state = DiskState.open(directory, { bootId: 'boot' });
   expect({ epoch: state.epoch, trusted: state.sameBootOrClean }).toEqual({ epoch: 0, trusted: false });
 });

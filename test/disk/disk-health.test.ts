@@ -7,6 +7,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { diskErrno, DiskHealth, openFailure, PROBE_FILE } from '../../src/disk/disk-health.ts';
 import { WorkerError } from '../../src/ipc/messages.ts';
+import { UnsyncedError } from '../../src/log/unsynced-error.ts';
 import { SystemCallError } from '../../src/os/libc.ts';
 import { makeDisk } from '../support/temporary-disk.ts';
 
@@ -37,6 +38,13 @@ test('one write that fails on a disk that can be written is no failure, and the 
   health.failed('write', eio);
   expect(failures).toEqual([expect.stringContaining(directory)]);
   expect(failures[0]).toContain('EIO');
+});
+
+test('a sync that failed ends the process, though the disk can be written again, and whatever the reason was', async () => {
+  const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+  health.failed('write', new WorkerError('diskFailure', 'blocks cannot be synced', { cause: new UnsyncedError(directory, full) }));
+  await probed();
+  expect(failures).toEqual([expect.stringContaining('writes it anew')]);
 });
 
 test('reads that fail, and a disk that can be written, are bad sectors', async () => {

@@ -82,6 +82,21 @@ test('a disk in the place of another is refused', async () => {
   await (await Disk.open({ directory, log: silentLog, expect: expectation })).close();
 });
 
+test('after an unclean end the index is made anew on another mount, of the same boot too', async () => {
+  const { log, lines } = keepingLog();
+  const rebuilt = (): boolean => lines.splice(0).some((line) => line.includes('making the block index anew'));
+  const put = makeBlock(1, 1000);
+  const state = (mount: string): DiskState => DiskState.open(directory, { bootId: 'one', mount });
+  for (const [mount, isAnew] of [['a', false], ['a', false], ['b', true]] as const) {
+    const disk = await Disk.open({ directory, log, bootId: 'one', mount });
+    expect(rebuilt(), mount).toBe(isAnew);
+    await disk.blocks.put([put]);
+    await disk.close();
+    state(mount).markInUse();
+  }
+  expect([state('b').sameBootOrClean, state('c').sameBootOrClean, state('b').allOnDisk]).toEqual([true, false, false]);
+});
+
 test('the index is trusted after a clean end or on the same boot, and made anew otherwise', async () => {
   const { log, lines } = keepingLog();
   const rebuilt = (): boolean => lines.splice(0).some((line) => line.includes('making the block index anew'));
@@ -91,10 +106,10 @@ test('the index is trusted after a clean end or on the same boot, and made anew 
   await disk.close();
   disk = await Disk.open({ directory, log, bootId: 'two' });
   expect(rebuilt()).toBe(false);
-  const trusted = (bootId: string): boolean => DiskState.open(directory, bootId).sameBootOrClean;
+  const trusted = (bootId: string): boolean => DiskState.open(directory, { bootId }).sameBootOrClean;
   expect([trusted('two'), trusted('three')]).toEqual([true, false]);
   await disk.close();
-  DiskState.open(directory, 'two').markInUse();
+  DiskState.open(directory, { bootId: 'two' }).markInUse();
   disk = await Disk.open({ directory, log, bootId: 'three' });
   expect(rebuilt()).toBe(true);
   expect(disk.blocks.list(null, 10)).toEqual([{ id: put.id, bytes: 1000 }]);
@@ -102,14 +117,14 @@ test('the index is trusted after a clean end or on the same boot, and made anew 
 });
 
 test('a disk remembers the newest driver, and a state file that cannot be read is not trusted', () => {
-  const state = DiskState.open(directory, 'one');
+  const state = DiskState.open(directory, { bootId: 'one' });
   state.raiseEpoch(7 as never);
   state.raiseEpoch(5 as never);
-  expect(DiskState.open(directory, 'one').epoch).toBe(7);
+  expect(DiskState.open(directory, { bootId: 'one' }).epoch).toBe(7);
   fs.writeFileSync(join(directory, 'state.json'), '{"version":1');
-  expect(DiskState.open(directory, 'one').sameBootOrClean).toBe(false);
+  expect(DiskState.open(directory, { bootId: 'one' }).sameBootOrClean).toBe(false);
   fs.writeFileSync(join(directory, 'state.json'), '{"version":2}');
-  expect(() => DiskState.open(directory, 'one')).toThrow(/newer sdfs/);
+  expect(() => DiskState.open(directory, { bootId: 'one' })).toThrow(/newer sdfs/);
 });
 
 test('statistics tell the file system, less the reserve', async () => {

@@ -108,6 +108,28 @@ describeOnMount('a disk of three that hangs', { ...LOOPS, disks: 3 }, (mount) =>
   });
 });
 
+describeOnMount('a disk of three that takes writes, and cannot sync them', { ...LOOPS, disks: 3, thin: { disk: 1, poolBytes: 400 * MiB } }, (mount) => {
+  it('is given up for as long as that goes on, and then has what it was given', { timeout: 180_000 }, async () => {
+    await writeSome(mount(), 'before-');
+    mount().pool!.fill();
+    await writeSome(mount(), 'during-', 20);
+    await until('its worker has noticed', async () => /syncBlocks|could not be synced|has failed/.test((await mount().status()).problems.join('\n')) || (await mount().status()).disks[1]!.member !== true, 60_000);
+    mount().pool!.free();
+    await untilState(mount(), 1, ['ready']);
+    await untilWhole(mount());
+    await checkAll(mount());
+    // As after a power cut: what the kernel has in memory alone is gone.
+    await mount().loops[1]!.fail();
+    await untilState(mount(), 1, ['unusable']);
+    await mount().loops[1]!.comeBack();
+    await untilState(mount(), 1, ['ready']);
+    await untilWhole(mount());
+    const scrubbed = JSON.parse(await mount().mustSdfs('scrub', '--wait', '--json', mount().mountpoint)) as { last: { damagedCopies: number; unreadableBlocks: number } };
+    expect(scrubbed.last).toMatchObject({ damagedCopies: 0, unreadableBlocks: 0 });
+    await checkAll(mount());
+  });
+});
+
 describeOnMount('a volume whose own directory is on a disk that fails', { faults: true, missing: LOOPS.missing }, (mount) => {
   let below: LoopDisk | undefined;
   afterAll(() => below?.remove());

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import type { DriverKind, StatusReport } from '../../src/control/api.ts';
 import { findMount } from '../../src/kernel/mount-table.ts';
 import { LoopDisk } from './loop-disk.ts';
+import { ThinPool } from './thin-pool.ts';
 import { delay, mustRun, processesWith, run, until } from './programs.ts';
 import type { RunOptions, RunResult } from './programs.ts';
 
@@ -27,6 +28,8 @@ export interface TestMountOptions {
   readonly copies?: number;
   /** Disks are ext4 file systems of their own, of so many bytes. */
   readonly loopBytes?: number;
+  /** The image of this disk is in a ThinPool of as many bytes. */
+  readonly thin?: { readonly disk: number; readonly poolBytes: number };
   /** As mount -o. */
   readonly mountOptions?: string;
   /** As mount --driver. */
@@ -71,6 +74,8 @@ export class TestMount {
   readonly env: NodeJS.ProcessEnv;
   /** By worker, with the option loopBytes. */
   readonly loops: LoopDisk[] = [];
+  /** With the option thin. */
+  pool: ThinPool | undefined;
   readonly #marker: string;
   /** In memory, as in real life; a mount that was killed leaves its journal there. */
   readonly #journals = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'sdfs-test-'));
@@ -93,7 +98,13 @@ export class TestMount {
     await chmod(root, 0o755);
     const mount = new TestMount(root, options);
     for (const directory of [mount.mountpoint, ...mount.disks]) mkdirSync(directory);
-    if (options.loopBytes !== undefined) for (const disk of mount.disks) mount.loops.push(await LoopDisk.create(`${disk}.image`, disk, options.loopBytes));
+    if (options.thin !== undefined) mount.pool = await ThinPool.create(join(root, 'pool'), options.thin.poolBytes);
+    if (options.loopBytes !== undefined) {
+      for (const [index, disk] of mount.disks.entries()) {
+        const isThin = options.thin?.disk === index;
+        mount.loops.push(await LoopDisk.create(isThin ? join(mount.pool!.directory, 'image') : `${disk}.image`, disk, options.loopBytes, { solidBytes: isThin ? options.loopBytes / 4 : 0 }));
+      }
+    }
     if (options.init !== false) await mount.mustSdfs('init', ...mount.disks.flatMap((disk) => ['--disk', disk]), '--copies', String(options.copies ?? 2), mount.volume);
     return mount;
   }
@@ -204,6 +215,7 @@ export class TestMount {
     const problems = await this.takeAway();
     if (!faults) problems.push(...(await this.errorsInLog()).slice(0, 10));
     for (const loop of this.loops) await loop.remove().catch((error: unknown) => problems.push(String(error)));
+    await this.pool?.remove();
     for (const directory of [this.root, this.#journals]) await rm(directory, { recursive: true, force: true }).catch((error: unknown) => problems.push(String(error)));
     if (problems.length > 0) throw new Error(`the mount did not end well:\n${problems.join('\n')}`);
   }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import type { BlockId, Uuid, WorkerId } from '../../src/base/ids.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import { blockChecksums } from '../../src/blocks/checksum.ts';
 import { initDisk } from '../../src/disk/identity.ts';
 import type { BlockPut } from '../../src/ipc/messages.ts';
 import type { VolumeDescription } from '../../src/ipc/process-messages.ts';
@@ -28,11 +29,10 @@ export function blockId(lo: number): BlockId {
   return { hi: 0x10000, lo };
 }
 
-/** A block whose bytes tell its number, with checksums that the disk only keeps. */
+/** A block whose bytes tell its number. */
 export function makeBlock(lo: number, bytes: number, salt = 0): BlockPut {
   const data = Buffer.alloc(bytes, Buffer.from([lo & 255, (lo >> 8) & 255, salt, bytes & 255, 77]));
-  const checksums = Uint32Array.from({ length: Math.ceil(bytes / LIMITS.checksumBytes) }, (_, piece) => ((lo * 1000 + piece) ^ salt) >>> 0);
-  return { id: blockId(lo), checksums, data: [data.subarray(0, bytes >> 1), data.subarray(bytes >> 1)] };
+  return { id: blockId(lo), checksums: blockChecksums(blockId(lo), [data]), data: [data.subarray(0, bytes >> 1), data.subarray(bytes >> 1)] };
 }
 
 export const silentLog = pino({ level: 'silent' });
