@@ -2,14 +2,16 @@
 //
 //   TRUST  in the database's directory, one line:
 //            "clean BYTES-CRC"   closed and flushed, with this seal (os/file-seal.ts); no seal: an older sdfs closed it
-//            BOOT-ID             in use since that boot of the machine
+//            BOOT-ID [MOUNT]     in use since that boot of the machine, on the mount of that number (os/libc.ts mountNumberOf)
 //            "damaged BOOT-ID"   its rows were found damaged while it was in use; its journal was not
 //            "rebuilding BOOT-ID"  it is being made anew in the place of such a one, whose journal was set aside
 //
 // "clean" is written when the closed database is on the disk, and replaced, durably, before it is touched again. While
-// it is in use, the same boot id means that no power cut came between: what the kernel has is what was written.
+// it is in use, the same boot id means that no power cut came between, and the same mount that the file system was not
+// taken away and brought back, as after an error: what the kernel has is what was written.
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { mountNumberOf } from '../os/libc.ts';
 import { sealOf } from '../os/file-seal.ts';
 import { replaceFile, syncPath } from '../os/replace-file.ts';
 
@@ -29,12 +31,14 @@ export class DatabaseTrust {
   readonly #file: string;
   readonly #database: string;
   readonly #bootId: string;
+  readonly #mount: string | undefined;
 
-  constructor(directory: string, bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()) {
+  constructor(directory: string, bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(), mount?: string) {
     this.#directory = directory;
     this.#file = join(directory, 'TRUST');
     this.#database = join(directory, 'rows', 'data.mdb');
     this.#bootId = bootId;
+    this.#mount = mount ?? mountNumberOf(directory) ?? mountNumberOf(dirname(directory));
   }
 
   /** Reads all of a database that was closed. */
@@ -47,7 +51,8 @@ export class DatabaseTrust {
       throw error;
     }
     if (text === CLEAN) return 'clean';
-    if (text === this.#bootId) return 'inUse';
+    const [boot, mount, ...rest] = text.split(' ');
+    if (boot === this.#bootId && rest.length === 0) return mount === undefined || this.#mount === undefined || mount === this.#mount ? 'inUse' : 'damaged';
     if (text === `${DAMAGED} ${this.#bootId}`) return 'damaged';
     if (text === `${REBUILDING} ${this.#bootId}`) return 'rebuilding';
     return text === `${CLEAN} ${await sealOf(this.#database)}` ? 'clean' : 'spoilt';
@@ -55,7 +60,7 @@ export class DatabaseTrust {
 
   /** Before the first change: from now on it is to be believed on this boot only. */
   claim(): void {
-    this.#write(this.#bootId);
+    this.#write(this.#mount === undefined ? this.#bootId : `${this.#bootId} ${this.#mount}`);
   }
 
   /** Its rows are not what was written: the next driver makes them anew, and takes what the disks lack from the journal. */

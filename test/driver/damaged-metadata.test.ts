@@ -89,6 +89,13 @@ it('rows that are damaged are one state, and a lost boot another', async () => {
   expect(await new DatabaseTrust(directory, 'next boot').state()).toBe('spoilt');
 });
 
+it('rows are not believed when the file system was mounted anew while they were in use', async () => {
+  new DatabaseTrust(directory, 'boot', '11').claim();
+  expect(await new DatabaseTrust(directory, 'boot', '11').state()).toBe('inUse');
+  expect(await new DatabaseTrust(directory, 'boot', '12').state()).toBe('damaged');
+  expect(await new DatabaseTrust(directory, 'next boot', '11').state()).toBe('spoilt');
+});
+
 it('a checkpoint that does not add up is refused, and another disk has the metadata', async () => {
   const [rotten] = await workersWith(4, 4);
   rotten!.lies = [[Buffer.from('k1'), Buffer.from('v?')]];
