@@ -11,14 +11,15 @@ const { values } = parseArgs({
   options: {
     cuts: { type: 'string', default: '100' }, seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
     disks: { type: 'string', default: '4' }, copies: { type: 'string', default: '2' }, writers: { type: 'string', default: '3' },
-    lose: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
+    lose: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false }, change: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
   },
 });
 if (values.help) {
-  console.log(`scripts/power-cut [--cuts 100] [--seed N] [--disks 4] [--copies 2] [--writers 3] [--lose] [--keep]
+  console.log(`scripts/power-cut [--cuts 100] [--seed N] [--disks 4] [--copies 2] [--writers 3] [--lose] [--change] [--keep]
 
   --cuts N     cuts to make, half of them with all disks at one instant, half with each disk at an instant of its own
   --lose       every other cut also takes copies - 1 disks away for good, chosen at random
+  --change     each cut falls into an "sdfs upgrade", the drain of a disk, or its end
   --keep       the images of the first cut that fails stay, beside its log and status
   --seed N     of the writers and of the instants`);
   process.exit(0);
@@ -69,11 +70,50 @@ async function setUp() {
   fs.chmodSync(place('live/mnt'), 0o777);
 }
 
-/** All that serve the mount, and of each disk its worker. */
-async function servingPids() {
+/** All that serve the mount at this instant, the one that starts the others first, and of each disk its worker. */
+function servingPids(keeper) {
+  const children = fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((name) => {
+    try {
+      const parent = Number(fs.readFileSync(`/proc/${name}/stat`, 'latin1').replace(/^.*\) /, '').split(' ')[1]);
+      return parent === keeper ? [{ pid: Number(name), command: fs.readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0') }] : [];
+    } catch {
+      return [];
+    }
+  });
+  return {
+    all: [keeper, ...children.map(({ pid }) => pid)],
+    ofDisk: (name) => children.filter(({ command }) => command.includes(place('live', name))).map(({ pid }) => pid),
+  };
+}
+
+async function keeperPid() {
   const { processes } = JSON.parse(await sdfs(['status', '--json', place('live/mnt')], { env }));
-  const ofDisk = new Map(names.slice(0, diskCount).map((name, index) => [name, processes.find(({ role, worker }) => role === 'worker' && worker === index).pid]));
-  return { all: processes.map(({ pid }) => pid).filter((pid) => pid !== null), ofDisk };
+  return processes.find(({ role }) => role === 'keeper').pid;
+}
+
+function signal(pids, name) {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, name);
+    } catch (error) {
+      // It was replaced.
+      if (error.code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+let drained;
+/** Begins a change of the volume that takes a while. Resolves when it is done. */
+function change() {
+  const target = ['--volume', place('live/mnt')];
+  if (chance() < 0.4) return sdfs(['upgrade', place('live/mnt')], { env });
+  if (drained !== undefined) {
+    const undone = drained;
+    drained = undefined;
+    return sdfs(['disk', 'drain', '--undo', ...target, place('live', undone)], { env });
+  }
+  drained = names[Math.floor(chance() * diskCount)];
+  return sdfs(['disk', 'drain', '--wait', ...target, place('live', drained)], { env });
 }
 
 const clone = (name, into) => run('cp', ['--reflink=always', place('store', `${name}.img`), place('store', into, `${name}.img`)]);
@@ -93,29 +133,32 @@ function copyLedgers(from, into, { counters }) {
   }
 }
 
-async function cutTogether(into, load, serving) {
-  const pids = [...load.pids, ...serving.all];
-  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+async function cutTogether(into, load, keeper) {
+  const pids = [...load.pids, ...servingPids(keeper).all];
+  signal(pids, 'SIGSTOP');
   try {
     copyLedgers(load.ledgers, place('store', into, 'ledgers'), { counters: 'synced' });
     for (const name of names) await clone(name, into);
   } finally {
-    for (const pid of pids) process.kill(pid, 'SIGCONT');
+    signal(pids.toReversed(), 'SIGCONT');
   }
 }
 
 /** A disk that has lost its power acknowledges nothing any more, whatever the others still do: its worker stops with it. */
-async function cutApart(into, load, serving) {
+async function cutApart(into, load, keeper) {
   const ledgers = place('store', into, 'ledgers');
   copyLedgers(load.ledgers, ledgers, { counters: 'synced' });
+  const stopped = [];
   try {
     await Promise.all(names.map(async (name) => {
       await sleep(chance() * SKEW_MS);
-      if (serving.ofDisk.has(name)) process.kill(serving.ofDisk.get(name), 'SIGSTOP');
+      const workers = servingPids(keeper).ofDisk(name);
+      stopped.push(...workers);
+      signal(workers, 'SIGSTOP');
       await clone(name, into);
     }));
   } finally {
-    for (const pid of serving.ofDisk.values()) process.kill(pid, 'SIGCONT');
+    signal(stopped, 'SIGCONT');
   }
   copyLedgers(load.ledgers, ledgers, { counters: 'begun' });
 }
@@ -175,15 +218,17 @@ try {
   const load = new Load({ mountpoint: place('live/mnt'), ledgers: place('ledgers'), writers: Number(values.writers), seed, allow: [], onFinding: (text) => found.push(text) });
   load.start();
   teardown.add('end the load', () => load.stop());
-  const serving = await servingPids();
+  const keeper = await keeperPid();
   for (let cut = 1; cut <= cuts && !interrupted; cut++) {
     if (cut % CUTS_PER_LOAD === 0) await load.renew();
     await sleep(200 + chance() * 2000);
+    const changed = values.change ? change().catch((error) => { found.push(`before cut ${cut}: ${error.message}`); }) : undefined;
+    if (values.change) await sleep(chance() * 1500);
     const kind = cut % 2 === 0 ? 'apart' : 'together';
     const into = `cut${cut}`;
     fs.mkdirSync(place('store', into, 'ledgers'), { recursive: true });
-    if (kind === 'together') await cutTogether(into, load, serving);
-    else await cutApart(into, load, serving);
+    if (kind === 'together') await cutTogether(into, load, keeper);
+    else await cutApart(into, load, keeper);
     const lost = values.lose && cut % 4 > 1 ? names.slice(0, diskCount).sort(() => chance() - 0.5).slice(0, copies - 1) : [];
     const start = performance.now();
     let result = 'recovered';
@@ -197,6 +242,7 @@ try {
       if (values.keep && found.length === 1) await run('cp', ['-r', '--sparse=always', place('store', into), join(tmpdir(), `sdfs-power-cut-${seed}`)]);
     }
     await run('rm', ['-rf', place('store', into)]);
+    await changed;
     counts[kind]++;
     counts.lost += lost.length > 0 ? 1 : 0;
     console.log(`cut ${cut}: ${kind}${lost.map((name) => `, without ${name}`).join('')}: ${result} in ${Math.round(performance.now() - start)} ms`);
