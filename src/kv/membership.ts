@@ -142,7 +142,7 @@ export class Members {
     const complete = sources.completeLogs();
     const log = this.#record.log;
     const grown = log !== null && complete.some((disk) => !log.includes(disk) && this.#record.members.includes(disk));
-    if (gone.length === 0 && back.length === 0 && !grown && this.#uncertain.length === 0) return undefined;
+    if (gone.length === 0 && back.length === 0 && !grown && this.#uncertain.length === 0 && !this.#isToBeConfirmed()) return undefined;
     if (!this.#mayChange()) {
       this.#complain();
       return undefined;
@@ -152,7 +152,17 @@ export class Members {
       return { members: [...new Set([...members, ...back])], log: kept };
     };
     const reasons = [...gone.map((disk) => `disk ${disk} stays away`), ...back.map((disk) => `disk ${disk} has caught up`)];
-    return this.#change(reasons.join(', ') || 'the metadata log has a disk more', propose);
+    return this.#change(reasons.join(', ') || (grown ? 'the metadata log has a disk more' : 'the last change is in effect'), propose);
+  }
+
+  /**
+   * As long as a record stands, a mount needs half of those that it follows, lest it is one that never came into effect. When
+   * all its members are there, one more like it lets any of them be lost, and none but them be needed.
+   */
+  #isToBeConfirmed(): boolean {
+    const { members, former } = this.#record;
+    if (former.length === 0 || (former.length === members.length && members.every((disk) => former.includes(disk)))) return false;
+    return members.every((disk) => this.#pool.links.some((link) => link.disk === disk && link.isReady));
   }
 
   #found(): Map<Uuid, Membership | null> {

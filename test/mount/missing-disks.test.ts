@@ -1,6 +1,7 @@
 // Disks that are missing, gone for a while, or back with old data: what mounts, what is refused, and whose data counts.
 import { existsSync, renameSync } from 'node:fs';
 import { readFile, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { EXIT } from '../../src/base/errors.ts';
 import { describeOnMount } from '../support/mount.ts';
@@ -172,6 +173,10 @@ describeOnMount('a volume with three copies on five disks', { disks: 5, copies: 
       for (const name of await readdir(mount().mountpoint)) expect(await readFile(mount().path(name), 'utf8')).toBe(`${name}\n`);
       bringAll(mount());
       await untilMembers(mount(), [0, 1, 2, 3, 4]);
+      await until('the newest record is in effect, and names three disks with all of the metadata', async () => {
+        const { log, former } = JSON.parse(await readFile(join(mount().disks[0]!, 'membership.json'), 'utf8')) as { log: readonly string[]; former: readonly string[] };
+        return log.length >= 3 && former.length === 5;
+      }, 60_000);
     }
     await mount().umount();
   });
