@@ -109,7 +109,7 @@ describe.skipIf(missing !== undefined)('after a sync that failed', { timeout: 60
     pool.fill();
     const records = Array.from({ length: 20 }, (_, index) => encodeRecord({ sequence: (index + 1) as Sequence, epoch: 1 as DriverEpoch, requestHi: 0, requestLo: 0, result: 0 }, [{ kind: 'put', key: Buffer.from('key'), value: Buffer.alloc(5_000, index) }]));
     log.append(records, 1 as Sequence, 20 as Sequence, 1 as DriverEpoch);
-    await expect(log.sync()).rejects.toThrow();
+    await expect(log.sync()).rejects.toThrow('not to be trusted');
     await close();
     pool.free();
     expect(openLog({ rewrite: true }).lastSequence).toBe(20);
