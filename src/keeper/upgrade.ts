@@ -18,23 +18,34 @@ export async function upgrade(crew: Crew, modules: ChildModules, log: Logger): P
   const former = crew.modules;
   crew.modules = modules;
   try {
-    await replaceChildren(crew);
+    await replaceChildren(crew, log);
   } catch (error) {
     log.error({ err: error, modules }, 'the new code cannot be used; going back to the former');
     crew.modules = former;
-    await replaceChildren(crew);
+    await replaceChildren(crew, log);
     throw error;
   }
 }
 
 /** Never two disks away at a time: the next worker waits until the driver has its channel to the one before. */
-async function replaceChildren(crew: Crew): Promise<void> {
+async function replaceChildren(crew: Crew, log: Logger): Promise<void> {
   for (const [id, worker] of crew.workers.entries()) {
-    if (worker.state.kind === 'unusable' || worker.state.kind === 'leaving') continue;
-    await worker.succeed({ type: 'stop' });
-    await connected(crew, id);
+    if (worker.state.kind === 'unusable' || worker.state.kind === 'leaving' || worker.state.kind === 'replacing') continue;
+    if (await succeeds(worker.succeed({ type: 'stop' }))) await connected(crew, id);
+    else log.warn({ worker: id }, 'the worker waits for a disk that hangs; it gets the new code when that goes on');
   }
   await crew.handOver();
+}
+
+/** False when the former process can be neither asked nor killed to end: it waits for a disk. */
+async function succeeds(successor: Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => { timer = setTimeout(() => resolve(false), LIMITS.workerStopMs + LIMITS.killMs); });
+  try {
+    return await Promise.race([successor.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function connected(crew: Crew, worker: number): Promise<void> {
