@@ -222,6 +222,9 @@ export const LIMITS = {
   driverStartMs: 600_000,
   /** Rows that a mount reads before it serves, when the last one did not end cleanly: about two seconds. More are read in the background. */
   rowsVerifiedMax: 1_000_000,
+  /** Log lines that wait while a write of earlier ones is on its way; further ones are lost. At exit they are written unless that write takes this long. */
+  logLinesMax: 1000,
+  logStuckMs: 1_000,
   /** A child that was told to stop is killed after this long. */
   workerStopMs: 20_000,
   driverStopMs: 60_000,
@@ -230,6 +233,8 @@ export const LIMITS = {
   childLooksStopped: 5,
   /** A driver whose event loop does not answer for this long is killed, unless it waits for a disk. */
   driverPingMs: 60_000,
+  /** A driver that stands in one wait for a disk in so many looks (of childLookMs) in a row is left to itself, and its successor goes elsewhere. */
+  childLooksOnDisk: 10,
   /** How long a driver that ends, or hands over, lets requests in work be answered; and before that, tries to sync. */
   requestsEndMs: 5_000,
   handOverSyncMs: 5_000,

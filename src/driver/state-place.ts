@@ -19,19 +19,23 @@ export interface StatePlace {
   readonly moved: boolean;
 }
 
-/** Call it when the workers have said hello. Throws the error of the volume's directory when there is no other place. */
+/** Call it when the workers have said hello. Throws the error of the volume's directory when there is no other place than one that failed. */
 export function placeState(start: DriverStart, pool: WorkerPool, logger: Logger): StatePlace {
-  const cause = failureOf(start.stateDirectory);
+  const { hangingDevice } = start;
+  const cause = hangingDevice === undefined ? failureOf(start.stateDirectory) : new Error(`the disk below ${start.stateDirectory} hangs`);
   if (cause === undefined) return { directory: start.stateDirectory, moved: false };
   for (const link of pool.links) {
     const disk = start.description.disks.find(({ worker }) => worker === link.worker);
-    if (!link.isReady || disk === undefined) continue;
+    // A disk that hangs holds up who asks it, so that nothing is tried there.
+    if (!link.isReady || link.isStalled || disk === undefined || fs.statSync(disk.directory, { throwIfNoEntry: false })?.dev === hangingDevice) continue;
     const directory = join(disk.directory, `${PREFIX}${start.mountEpoch}`);
     if (failureOf(directory) !== undefined) continue;
     removeOthers(disk.directory, directory);
     logger.error({ err: cause, failed: start.stateDirectory, directory }, "the driver's database cannot be where it belongs; it lies on a disk of the volume until that is repaired");
     return { directory, moved: true };
   }
+  // Then there is nothing to do but to wait with it.
+  if (hangingDevice !== undefined) return { directory: start.stateDirectory, moved: false };
   throw cause;
 }
 

@@ -86,6 +86,8 @@ export interface DriverStart {
   readonly description: VolumeDescription;
   /** Directory of the driver's own database and journal; made when missing. */
   readonly stateDirectory: string;
+  /** The device (st_dev) below it, when that hangs: whoever touches it waits without end. The database has to be elsewhere. */
+  readonly hangingDevice?: number | undefined;
   readonly epoch: DriverEpoch;
   /** Epoch of the first driver of this mount. */
   readonly mountEpoch: DriverEpoch;

@@ -1,8 +1,9 @@
 // Notices children that hang and ends them, so that they are started again.
 //
 // A process that was stopped (SIGSTOP) does not go on by itself: the kernel says so, whatever the process does. Whether
-// the driver's loop goes round, it is asked; the bound is long, since a driver that is busy is a living one, and one
-// that waits for a disk (state D) is left alone: it could not end either, and goes on when the disk does.
+// the driver's loop goes round, it is asked; the bound is long, since a driver that is busy is a living one. One that
+// waits for a disk (state D) could not end either. It is given up only when it is one and the same wait that it stands
+// in, look after look: a disk that is slow lets it go now and then.
 // What is counted is looks and answers, not time: a keeper that stood still itself blames nobody for it.
 import { readFileSync } from 'node:fs';
 import { TimeoutError } from '../base/errors.ts';
@@ -22,15 +23,20 @@ export class ChildWatch {
   readonly #workers: { values(): Iterable<Watched> };
   readonly #driver: Watched;
   readonly #link: Pick<DriverLink, 'ping'>;
+  readonly #onDiskHangs: ((reason: string) => void) | undefined;
   /** Looks in a row that found a process stopped, by pid. */
   #stopped = new Map<number, number>();
   #pinging = false;
+  /** The wait for a disk that the driver stood in at the last look, and in how many looks. */
+  #diskWait = { wait: '', looks: 0 };
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(parts: { driver: Watched; workers: { values(): Iterable<Watched> }; link: Pick<DriverLink, 'ping'> }) {
+  /** `onDiskHangs`: the driver does not go on before the disk does that its database is on. */
+  constructor(parts: { driver: Watched; workers: { values(): Iterable<Watched> }; link: Pick<DriverLink, 'ping'>; onDiskHangs?: (reason: string) => void }) {
     this.#driver = parts.driver;
     this.#workers = parts.workers;
     this.#link = parts.link;
+    this.#onDiskHangs = parts.onDiskHangs;
   }
 
   start(): void {
@@ -51,7 +57,15 @@ export class ChildWatch {
       else child.replace(`it has been stopped (SIGSTOP) for ${Math.round(looks * LIMITS.childLookMs / 1000)} s`);
     }
     this.#stopped = stopped;
+    this.#lookAtDiskWait(this.#driver.pid);
     if (!this.#pinging && this.#driver.state.kind === 'ready') void this.#ping(this.#driver.pid);
+  }
+
+  #lookAtDiskWait(pid: number | undefined): void {
+    const wait = pid === undefined ? undefined : diskWait(pid);
+    this.#diskWait = { wait: wait ?? '', looks: wait !== undefined && wait === this.#diskWait.wait ? this.#diskWait.looks + 1 : 1 };
+    if (wait === undefined || this.#diskWait.looks < LIMITS.childLooksOnDisk) return;
+    this.#onDiskHangs?.(`it has waited for a disk for ${Math.round(LIMITS.childLooksOnDisk * LIMITS.childLookMs / 1000)} s`);
   }
 
   async #ping(pid: number | undefined): Promise<void> {
@@ -64,6 +78,17 @@ export class ChildWatch {
     } finally {
       this.#pinging = false;
     }
+  }
+}
+
+/** Names the one wait for a disk that the main thread of a process is in: how often it has slept till then. proc(5), /proc/pid/status. */
+function diskWait(pid: number): string | undefined {
+  if (processState(pid) !== 'D') return undefined;
+  try {
+    const sleeps = /^voluntary_ctxt_switches:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+    return sleeps === undefined ? undefined : `${pid} ${sleeps}`;
+  } catch {
+    return undefined;
   }
 }
 

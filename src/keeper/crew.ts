@@ -34,6 +34,8 @@ export interface CrewOptions {
   /** The driver says that the kernel ended the connection and that all is flushed. */
   readonly onDriverEnded: () => void;
   readonly onDriverDeath: (end: ChildEnd) => 'restart' | 'leave';
+  /** The driver waits for the disk below its database, and goes on no sooner than that. */
+  readonly onDriverHangs?: (reason: string) => void;
   /** After each change of any child's state. */
   readonly onChange: () => void;
 }
@@ -60,7 +62,7 @@ export class Crew {
     this.driver = this.#superviseDriver();
     this.#description = options.description;
     for (const disk of options.description.disks) this.workers.set(disk.worker, this.#superviseWorker(disk));
-    this.#watch = new ChildWatch(this);
+    this.#watch = new ChildWatch({ driver: this.driver, workers: this.workers, link: this.link, ...(options.onDriverHangs !== undefined && { onDiskHangs: options.onDriverHangs }) });
   }
 
   get description(): VolumeDescription {

@@ -4,6 +4,7 @@
 //                                 ▲                     │ busy
 //                                 └─────────────────────┘
 // It never touches the mountpoint itself: the driver serves it, and the keeper must be free to replace the driver.
+import { statSync } from 'node:fs';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
@@ -75,6 +76,9 @@ export class Keeper implements ControlHandler {
   #hold: VolumeHold | undefined;
   #control: ControlServer | undefined;
   readonly #holder: MountHolder;
+  /** The device (st_dev) below the volume's directory; and whether it hangs. Then no driver logs there: a thread that waits keeps its process from ending. */
+  #device: number | undefined;
+  #deviceHangs = false;
   /** What the first driver negotiated with the kernel, for its successors. */
   #session: string | undefined;
   /** What drivers said last of the membership, for their successors. */
@@ -110,6 +114,7 @@ export class Keeper implements ControlHandler {
       },
       onDriverEnded: () => this.#driverEnded(),
       onDriverDeath: (end) => this.#driverDied(end),
+      onDriverHangs: (reason) => this.#driverHangs(reason),
       onChange: () => this.#register(),
     });
   }
@@ -145,6 +150,7 @@ export class Keeper implements ControlHandler {
     this.#control = await ControlServer.listen(this, { socket: this.#runtime.controlSocket, log: this.#log });
     this.#assertStarting();
     await startWorkers(this.#crew, this.#description, { forced: this.#options.forceDegraded === true, log: this.#log });
+    this.#device = statSync(volumeDirectory).dev;
     this.#hold.state.startBehind(newestEpoch(this.#description.disks.map(({ directory }) => directory)));
     this.#assertStarting();
     this.#holder.mount();
@@ -172,7 +178,7 @@ export class Keeper implements ControlHandler {
     return statusReport({
       description: this.#crew.description, volumeDirectory: this.#options.volumeDirectory, driverStatus,
       mount: { mountpoint, driver: driver ?? 'direct', state, since: this.#since, readOnly: mount.readOnly, logFile: log.file ?? null },
-      driver: this.#crew.driver, workers: this.#crew.workers,
+      driver: this.#crew.driver, workers: this.#crew.workers, directoryHangs: this.#deviceHangs,
     });
   }
 
@@ -341,6 +347,15 @@ export class Keeper implements ControlHandler {
     return 'restart';
   }
 
+  /** The disk below its database hangs. Once in the life of a mount: of those that cannot end, there is one at most. */
+  #driverHangs(reason: string): void {
+    const { kind } = this.#crew.driver.state;
+    if (this.#deviceHangs || !this.#holder.outlivesDriver || (kind !== 'ready' && kind !== 'starting')) return;
+    this.#deviceHangs = true;
+    this.#hold?.letGo();
+    this.#crew.driver.abandon(reason);
+  }
+
   #driverStart(crashed: boolean): DriverStart {
     const { mountpoint, volumeDirectory, mount, log } = this.#options;
     if (this.#hold === undefined) throw new Error('a driver was started before the volume was locked');
@@ -348,9 +363,9 @@ export class Keeper implements ControlHandler {
     const epoch = this.#hold.state.nextEpoch();
     this.#mountEpoch ??= epoch;
     return {
-      type: 'start', description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#mountEpoch,
+      type: 'start', description, stateDirectory: volumePaths(volumeDirectory).driver, hangingDevice: this.#deviceHangs ? this.#device : undefined, epoch, mountEpoch: this.#mountEpoch,
       sockets: Object.fromEntries(description.disks.map(({ worker }) => [worker, this.#runtime.workerSocket(worker)])),
-      edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, dumpIntervalMs: mount.dumpIntervalMs, log,
+      edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, dumpIntervalMs: mount.dumpIntervalMs, log: this.#deviceHangs ? { ...log, file: '/dev/null' } : log,
       session: this.#session, crashed, away: this.#crew.away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
     };
   }

@@ -22,6 +22,7 @@ export class VolumeState {
   readonly #file: string;
   readonly #onProblem: StateOptions['onProblem'];
   #epoch: number;
+  #hangs = false;
 
   constructor(file: string, options: StateOptions) {
     this.#file = file;
@@ -46,6 +47,11 @@ export class VolumeState {
     return this.#epoch as DriverEpoch;
   }
 
+  /** The disk below it hangs: it is written no more, and memory and the disks that met a driver know its epoch. */
+  letGo(): void {
+    this.#hangs = true;
+  }
+
   /** The driver wrote everything and ended. */
   markClean(): void {
     this.#write(true);
@@ -61,6 +67,7 @@ export class VolumeState {
   }
 
   #write(clean: boolean): void {
+    if (this.#hangs) return;
     try {
       replaceFile(this.#file, serialize({ version: 1, epoch: this.#epoch, clean }));
     } catch (error) {

@@ -15,6 +15,8 @@ export interface ChildView {
 export interface StatusInput {
   readonly description: VolumeDescription;
   readonly volumeDirectory: string;
+  /** The disk below it does not answer, or did not. */
+  readonly directoryHangs: boolean;
   readonly mount: NonNullable<StatusReport['mount']>;
   readonly driver: ChildView;
   /** By worker id. */
@@ -101,6 +103,7 @@ function sharedDevices(driverStatus: DriverStatus | undefined): number[][] {
 
 function findProblems(input: StatusInput): string[] {
   const problems: string[] = [];
+  if (input.directoryHangs) problems.push(`the disk below ${input.volumeDirectory} hangs, or did: until the next mount the driver's database is on a disk of the volume`);
   const stuck = input.driverStatus?.stuck ?? [];
   if (input.driver.shown.kind !== 'ready') problems.push(`the driver is ${input.driver.shown.kind}${because(input.driver.shown)}: programs wait`);
   else if (input.driverStatus === undefined) problems.push(`the driver does not answer${whyNot(input.driver.pid)}: programs may wait`);

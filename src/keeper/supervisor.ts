@@ -7,8 +7,8 @@
 //   ready ─succeed()─► replacing ─exit─► starting
 //   any ─stop()/expectEnd()─► stopping ─exit─► stopped
 //
-// A process that waits for a disk that hangs does not even end when it is killed: no second one is started beside it,
-// and nobody waits for it for ever.
+// A process that waits for a disk that hangs does not even end when it is killed: no second one is started beside it
+// (unless with abandon()), and nobody waits for it for ever.
 import type { ChildProcess } from 'node:child_process';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
@@ -261,6 +261,19 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
     setTimeout(() => resolve({ code: null, signal: null }), LIMITS.killMs).unref();
   }
 
+  /**
+   * As replace(), and when the child cannot end, another one is started beside it: only for one whose successor uses
+   * nothing of what that waits for. It was killed, and does nothing more than to finish the one call that it is in.
+   */
+  abandon(reason: string): void {
+    this.replace(reason);
+    const state = this.#state;
+    if (state.kind !== 'leaving' || state.next !== 'restarting') return;
+    clearTimeout(state.timer);
+    const timer = setTimeout(() => this.#exited(state.child, { code: null, signal: 'SIGKILL' }), LIMITS.killMs);
+    this.#change({ ...state, timer });
+  }
+
   #receive(child: ChildProcess, message: Out | UnusableMessage): void {
     if (!('child' in this.#state) || this.#state.child !== child) return;
     if (message.type === 'ready') this.#becameReady(child);
@@ -307,8 +320,8 @@ export class Supervisor<In extends object, Out extends ChildMessage> {
   }
 
   #exited(child: ChildProcess, end: ChildEnd): void {
-    this.#ended.resolve(end);
     if (!('child' in this.#state) || this.#state.child !== child) return;
+    this.#ended.resolve(end);
     clearTimeout(this.#startTimer);
     if (this.#state.kind === 'replacing') {
       clearTimeout(this.#state.timer);

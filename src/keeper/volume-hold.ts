@@ -64,6 +64,12 @@ export class VolumeHold {
     this.#runtime.write(mount);
   }
 
+  /** The disk below the volume's directory hangs: nothing is written there any more. */
+  letGo(): void {
+    this.state.letGo();
+    this.#lock.letGo();
+  }
+
   async release(): Promise<void> {
     try {
       this.#runtime.remove();

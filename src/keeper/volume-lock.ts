@@ -21,6 +21,7 @@ export type VolumeOwner = Readonly<z.infer<typeof ownerSchema>>;
 export class VolumeLock {
   readonly #fd: number;
   readonly #releaseHeld: () => Promise<void>;
+  #hangs = false;
 
   private constructor(fd: number, releaseHeld: () => Promise<void>) {
     this.#fd = fd;
@@ -46,7 +47,13 @@ export class VolumeLock {
     }
   }
 
+  /** The disk below it hangs: the flock ends with this process, and what else says that it is held is left for the next mount. */
+  letGo(): void {
+    this.#hangs = true;
+  }
+
   async release(): Promise<void> {
+    if (this.#hangs) return;
     try {
       ftruncateSync(this.#fd);
       await this.#releaseHeld();

@@ -103,6 +103,19 @@ describe('a supervised child', () => {
     expect(await ended).toEqual({ code: null, signal: null });
   });
 
+  it('that is given up gets one beside it that cannot be killed, whose end is nobody\'s business then', async () => {
+    const watched = readySupervisor();
+    const stuck = last();
+    stuck.kill = (signal) => stuck.signals.push(signal) > 0;
+    watched.abandon('its disk hangs');
+    await vi.advanceTimersByTimeAsync(LIMITS.killMs + LIMITS.restartDelayMinMs);
+    expect(stuck.signals).toEqual(['SIGKILL']);
+    expect(children).toHaveLength(2);
+    last().emit('message', { type: 'ready' });
+    stuck.exit(null, 'SIGKILL');
+    expect(watched.state).toMatchObject({ kind: 'ready', child: last() });
+  });
+
   it('that was killed because it hung is started again when it has ended', () => {
     const watched = readySupervisor();
     const stuck = last();

@@ -130,17 +130,54 @@ describeOnMount('a disk of three that takes writes, and cannot sync them', { ...
   });
 });
 
+/** The mount's volume directory on a disk of its own. */
+async function moveBelow(mount: TestMount): Promise<LoopDisk> {
+  await mount.umount();
+  const aside = `${mount.volume}.aside`;
+  await rename(mount.volume, aside);
+  const below = await LoopDisk.create(`${mount.volume}.image`, mount.volume, 512 * MiB);
+  await mount.sh(`cp -a ${aside}/. ${mount.volume}/; sync -f ${mount.volume}`, { cwd: mount.root });
+  await mount.mount();
+  return below;
+}
+
+describeOnMount('a volume whose own directory is on a disk that hangs', { faults: true, missing: LOOPS.missing }, (mount) => {
+  let below: LoopDisk | undefined;
+  afterAll(() => below?.remove());
+
+  it('goes on with its database on another disk, with all that was acknowledged', { timeout: 150_000 }, async () => {
+    below = await moveBelow(mount());
+    await writeSome(mount(), 'synced-');
+    await mount().sh('for i in $(seq 50); do echo $i > acknowledged$i; done');
+    await below.freeze();
+    await mount().sh('for i in $(seq 51 100); do echo $i > acknowledged$i; done', { timeoutMs: 90_000 });
+    await writeSome(mount(), 'during-');
+    expect(await mount().sh('for i in $(seq 100); do [ "$(cat acknowledged$i)" = $i ] || echo $i; done')).toBe('');
+    expect((await mount().status()).problems.join('\n')).toMatch(/hangs, or did/);
+    // Nothing that starts from now on touches that disk.
+    await mount().kill('driver');
+    await writeSome(mount(), 'after-');
+    await checkAll(mount());
+    await below.thaw();
+    await writeSome(mount(), 'thawed-');
+    await checkAll(mount());
+    await mount().umount();
+  });
+
+  it('mounts again, and has everything', { timeout: 60_000 }, async () => {
+    await mount().mount();
+    await checkAll(mount());
+    expect(await mount().sh('for i in $(seq 100); do [ "$(cat acknowledged$i)" = $i ] || echo $i; done')).toBe('');
+    expect((await mount().status()).problems).toEqual([]);
+  });
+});
+
 describeOnMount('a volume whose own directory is on a disk that fails', { faults: true, missing: LOOPS.missing }, (mount) => {
   let below: LoopDisk | undefined;
   afterAll(() => below?.remove());
 
   it('goes on with its database on another disk, with all that was acknowledged', { timeout: 120_000 }, async () => {
-    await mount().umount();
-    const aside = `${mount().volume}.aside`;
-    await rename(mount().volume, aside);
-    below = await LoopDisk.create(`${mount().volume}.image`, mount().volume, 512 * MiB);
-    await mount().sh(`cp -a ${aside}/. ${mount().volume}/; sync -f ${mount().volume}`, { cwd: mount().root });
-    await mount().mount();
+    below = await moveBelow(mount());
     await writeSome(mount(), 'synced-');
     await mount().sh('for i in $(seq 50); do echo $i > acknowledged$i; done');
     await below.fail();
