@@ -10,6 +10,7 @@ import { RuntimeDirectory } from '../control/running-mounts.ts';
 import { VOLUME_FILE, readVolume } from '../keeper/volume.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { StoreErrorCode } from '../keys/errors.ts';
+import { connectStore } from '../store/connect-store.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Store } from '../store/store.ts';
 import { EXIT_CODES_HELP } from './failure.ts';
@@ -49,7 +50,7 @@ async function open({ store, mount }: StoreChoice, logLevel: string): Promise<St
   const found = mount === undefined && findMounts(DEFAULT_MOUNT).length > 0 ? locateMount(DEFAULT_MOUNT) : locateMount(mount);
   const socket = join(found.directory, 'keys.sock');
   if (!existsSync(socket)) throw new UserError(`the mount at ${found.mountpoint} serves no keys: its driver is of an older sdfs (sdfs upgrade ${found.mountpoint}), or is just being started`, EXIT.unsupported);
-  return reach(socket, found.mountpoint);
+  return connectStore({ socket });
 }
 
 /** A typing error makes no store: it has to be there. */
@@ -57,7 +58,7 @@ async function openDirectory(directory: string, logLevel: string): Promise<Store
   if (!existsSync(join(directory, VOLUME_FILE))) throw new UserError(`there is no store at ${directory}: make one with: sdfs kv init ${directory}`, EXIT.notFound);
   const socket = new RuntimeDirectory(readVolume(directory).volume).keySocket;
   for (const deadline = performance.now() + LIMITS.controlCallMs; ;) {
-    const connected = existsSync(socket) ? await reach(socket, directory).catch((error: unknown) => notThere(error)) : undefined;
+    const connected = existsSync(socket) ? await connectStore({ socket }).catch((error: unknown) => notThere(error)) : undefined;
     if (connected !== undefined) return connected;
     try {
       return await openStore({ path: directory, create: false, logLevel });
@@ -67,11 +68,6 @@ async function openDirectory(directory: string, logLevel: string): Promise<Store
       await pause(RETRY_PAUSE_MS);
     }
   }
-}
-
-/** The store of another process. */
-async function reach(socket: string, where: string): Promise<Store> {
-  throw new UserError(`${where} is open in another process, at ${socket}`, EXIT.busy);
 }
 
 /** Nobody listens: a process that was killed left the socket. */

@@ -1,6 +1,6 @@
 // sdfs kv stat: how a store is.
 import type { Command } from 'commander';
-import type { StoreStatistics } from '../store/backend.ts';
+import type { StoreStatistics } from '../store/api.ts';
 import type { StoreChoice } from './kv-open.ts';
 import { storeCommand, withStore } from './kv-open.ts';
 import { writeOut } from './kv-text.ts';
@@ -9,7 +9,7 @@ import { colour, formatBytes, formatTable } from './terminal.ts';
 export function registerKvStat(kv: Command): void {
   storeCommand(kv, 'stat', 'show keys, copies, space and shards')
     .description('Show how many keys there are, how many copies are kept, the space, and each shard.')
-    .option('--json', 'print it as JSON (its shape: StoreStatistics in src/store/backend.ts)')
+    .option('--json', 'print it as JSON (its shape: StoreStatistics in src/backend/backend.ts)')
     .action((options: StoreChoice & { json?: boolean }, command: Command) => withStore(options, command, async (store) => {
       const statistics = await store.stats();
       await writeOut(`${options.json ? JSON.stringify(statistics, null, 2) : formatStatistics(statistics)}\n`);

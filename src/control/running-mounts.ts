@@ -4,7 +4,7 @@
 //                                     not there or goes at logout, /tmp/sdfs-<uid>; SDFS_RUN_DIR names another
 //       mount.json                    RunningMount: enough to end a mount whose keeper is dead or hung
 //       control.sock                  control/api.ts
-//       keys.sock                     the keys of the volume, for other processes: store/key-server.ts
+//       keys.sock                     the keys of the volume, for other processes: backend/key-server.ts
 //       worker-<id>.sock              ipc frames
 import { chmodSync, closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -14,6 +14,8 @@ import { openEdge } from './edge.ts';
 import type { DriverEdge } from './edge.ts';
 import { DriverDumps } from './dump-queries.ts';
 import { DriverFsck } from './fsck-queries.ts';
+import { serveKeys } from './key-service.ts';
+import type { KeyService } from './key-service.ts';
 import { fileInfo } from './queries.ts';
 import { waitsForOpenFileLock } from './open-file-locks.ts';
 import { VolumeCore, within } from './volume-core.ts';
@@ -36,9 +38,11 @@ export class Driver {
   readonly #edge: DriverEdge;
   /** Absent: the kernel keeps locks. */
   readonly #locks: LockEngine | undefined;
+  /** Absent: the mount serves no keys. */
+  readonly #keys: KeyService | undefined;
   #state: 'serving' | 'stopping' = 'serving';
 
-  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; core: VolumeCore; fsck: DriverFsck; edge: DriverEdge; locks: LockEngine | undefined }) {
+  private constructor(parts: { start: DriverStart; callbacks: DriverCallbacks; core: VolumeCore; fsck: DriverFsck; edge: DriverEdge; locks: LockEngine | undefined; keys: KeyService | undefined }) {
     this.#start = parts.start;
     this.#callbacks = parts.callbacks;
     this.#core = parts.core;
@@ -46,6 +50,7 @@ export class Driver {
     this.#dumps = new DriverDumps(parts.core.context, parts.start.description);
     this.#locks = parts.locks;
     this.#edge = parts.edge;
+    this.#keys = parts.keys;
   }
 
   /** Recovers the metadata, serves the mount. UserError where starting again would not help. */
@@ -67,7 +72,8 @@ export class Driver {
     logger.info({ epoch: start.epoch, sequence: engine.lastSequence, orphans, locks: locks?.counts.held, pendingBytes: core.pendingBytes, takeover: start.session !== undefined }, 'driver serves');
     const fsck = new DriverFsck({ context, pool: core.pool, blocks: core.blocks, replicas: core.replicas, upkeep: core.upkeep, copies: start.description.copies, keySpaces: [core.keys, core.leases], exclusive: isOffline });
     const edge = await openEdge({ fs, orphans: context.orphans, locks }, start, callbacks);
-    const driver = new Driver({ start, callbacks, core, fsck, edge, locks });
+    const keys = await serveKeys(core, start, logger);
+    const driver = new Driver({ start, callbacks, core, fsck, edge, locks, keys });
     // Without a mount nothing is done by itself: what is damaged must be looked at before it is acted on.
     if (!isOffline) core.startUpkeep();
     return driver;
@@ -125,11 +131,13 @@ export class Driver {
     this.#state = 'stopping';
     this.#fsck.stop();
     this.#dumps.stop();
+    const keysEnded = this.#keys?.close();
     const upkeepEnded = this.#core.stopUpkeep();
     this.#core.context.orphans.end();
     this.#edge.stop();
     for (let waited = 0; this.#edge.waitingCount > 0 && waited < LIMITS.requestsEndMs; waited += 10) await new Promise((resolve) => { setTimeout(resolve, 10); });
     await upkeepEnded;
+    await keysEnded;
   }
 
   /** Everything power-proof on the workers, the database closed cleanly. */

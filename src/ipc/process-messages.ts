@@ -93,6 +93,8 @@ export interface DriverStart {
   readonly mountEpoch: DriverEpoch;
   /** UNIX socket of each worker, by worker id. */
   readonly sockets: Readonly<Record<number, string>>;
+  /** UNIX socket on which the keys of the volume are served; absent: on none. */
+  readonly keySocket?: string | undefined;
   readonly edge: DirectEdge | NativeEdge | OfflineEdge;
   readonly mountpoint: string;
   readonly readOnly: boolean;

@@ -365,6 +365,7 @@ export class Keeper implements ControlHandler {
     return {
       type: 'start', description, stateDirectory: volumePaths(volumeDirectory).driver, hangingDevice: this.#deviceHangs ? this.#device : undefined, epoch, mountEpoch: this.#mountEpoch,
       sockets: Object.fromEntries(description.disks.map(({ worker }) => [worker, this.#runtime.workerSocket(worker)])),
+      keySocket: this.#runtime.keySocket,
       edge: this.#holder.edge, mountpoint, readOnly: mount.readOnly, accessTime: mount.accessTime, directoryAccessTime: mount.directoryAccessTime, posixAcl: mount.posixAcl, locks: mount.locks, dumpIntervalMs: mount.dumpIntervalMs, log: this.#deviceHangs ? { ...log, file: '/dev/null' } : log,
       session: this.#session, crashed, away: this.#crew.away, forceDegraded: this.#options.forceDegraded ?? false, membership: this.#membership,
     };

@@ -180,6 +180,8 @@ export class Executor implements CallRunner {
 
   #hand(visit: Visit): void {
     const { connection, results } = visit;
+    // What was not begun for a client that is gone was not promised to it either.
+    if (connection.isClosed) return;
     for (const result of results) {
       if (!('later' in result)) connection.answer(result);
       else if (result.call.command?.isUnordered === true) this.#finish(result, (pieces) => connection.answerUnordered(pieces));

@@ -1,4 +1,6 @@
 // What `import … from 'sdfs/kv'` gives.
+export { connectStore } from './connect-store.ts';
+export type { ConnectStoreOptions, StoreAddress } from './connect-store.ts';
 export { openStore } from './open-store.ts';
 export type { OpenStoreOptions } from './open-store.ts';
 export { Store } from './store.ts';
@@ -6,4 +8,4 @@ export type { BatchOperation, DeleteOptions, Entry, KeyLike, LockOptions, RangeE
 export { Lock } from './lock.ts';
 export { ConflictError, StoreError } from '../keys/errors.ts';
 export type { StoreErrorCode } from '../keys/errors.ts';
-export type { StoreStatistics } from './backend.ts';
+export type { StoreStatistics } from '../backend/backend.ts';

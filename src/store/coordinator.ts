@@ -25,7 +25,7 @@ import { startWorkers } from '../keeper/survey.ts';
 import { VolumeLock } from '../keeper/volume-lock.ts';
 import { readVolume, volumePaths } from '../keeper/volume.ts';
 import { StoreError } from '../keys/errors.ts';
-import type { ShardChange, StoreStatistics } from './backend.ts';
+import type { ShardChange, StoreStatistics } from '../backend/backend.ts';
 import { ownShard, shardDirectory } from './shard-directory.ts';
 import { CurrentKeySpace } from './current-key-space.ts';
 

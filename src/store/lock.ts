@@ -1,7 +1,7 @@
 // A lock that is held: by a holder that renews it, until it is released or its time is up.
 import { LIMITS } from '../base/limits.ts';
 import { StoreError } from '../keys/errors.ts';
-import type { LeaseGrant, StoreBackend } from './backend.ts';
+import type { LeaseGrant, StoreBackend } from '../backend/backend.ts';
 
 export class Lock {
   /**

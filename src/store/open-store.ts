@@ -4,15 +4,20 @@ import { join, resolve } from 'node:path';
 import { EXIT, UserError } from '../base/errors.ts';
 import { assertLimits } from '../base/limits.ts';
 import { createLogger } from '../base/log.ts';
+import type { Logger } from '../base/log.ts';
 import { initDisk, readIdentity } from '../disk/identity.ts';
 import type { VolumeDescription } from '../ipc/process-messages.ts';
 import { createVolume, planVolume } from '../keeper/init.ts';
 import { VOLUME_FILE, readVolume, volumePaths, writeVolume } from '../keeper/volume.ts';
 import { StoreError } from '../keys/errors.ts';
+import type { KeySpace } from '../keys/key-space.ts';
 import { Leases } from '../keys/leases.ts';
+import { REDIS_COMMANDS } from '../resp/command-table.ts';
 import type { StoreErrorCode } from '../keys/errors.ts';
 import { Coordinator } from './coordinator.ts';
-import { EmbeddedBackend } from './embedded-backend.ts';
+import { EmbeddedBackend } from '../backend/embedded-backend.ts';
+import { KeyServer } from '../backend/key-server.ts';
+import { privateCommands } from '../backend/private-commands.ts';
 import { shardDirectory, shardOn } from './shard-directory.ts';
 import { Store } from './store.ts';
 
@@ -53,17 +58,40 @@ const STORE_DIRECTORY = 'sdfs-store';
  * await store.set('key', 'value');
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
+  return (await assembleStore(options)).store;
+}
+
+export interface OpenedStore {
+  readonly store: Store;
+  readonly keys: KeySpace;
+  readonly logger: Logger;
+}
+
+/** As openStore, for who serves it to others besides. */
+export async function assembleStore(options: OpenStoreOptions): Promise<OpenedStore> {
   assertLimits();
   try {
     const volumeDirectory = await place(options);
     const log = { level: options.logLevel ?? 'info', file: volumePaths(volumeDirectory).log };
     const logger = createLogger({ role: 'store', ...log });
     const coordinator = await Coordinator.open({ volumeDirectory, forceDegraded: options.forceDegraded === true, logger, log });
-    const backend = new EmbeddedBackend({
-      keys: coordinator.keys, leases: new Leases(coordinator.leases), statistics: () => coordinator.statistics(),
-      changeShards: (change) => coordinator.changeShards(change).catch((error: unknown) => { throw asOpenError(error); }), close: () => coordinator.close(),
+    const { keys } = coordinator;
+    let server: KeyServer | undefined;
+    const backend: EmbeddedBackend = new EmbeddedBackend({
+      keys, leases: new Leases(coordinator.leases), statistics: () => coordinator.statistics(),
+      changeShards: (change) => coordinator.changeShards(change).catch((error: unknown) => { throw asOpenError(error); }), close: async () => {
+        await server?.close();
+        await coordinator.close();
+      },
     });
-    return new Store(backend, { sync: options.sync === true });
+    const syncs = options.sync === true;
+    try {
+      server = await KeyServer.listen({ path: coordinator.runtime.keySocket }, { keys, commands: [...REDIS_COMMANDS, ...privateCommands(backend)], syncs, logger });
+    } catch (error) {
+      await coordinator.close();
+      throw error;
+    }
+    return { store: new Store(backend, { sync: syncs }), keys, logger };
   } catch (error) {
     throw asOpenError(error);
   }

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { LIMITS } from '../base/limits.ts';
 import { StoreError } from '../keys/errors.ts';
-import type { Change, ChangeResult, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
+import type { Change, ChangeResult, StagedValue, StoreBackend, StoreStatistics } from '../backend/backend.ts';
 import { bytesOnly, conditionOf, dateOf, expiryOf, keyOf, rangeOf } from './arguments.ts';
 import type { BatchOperation, DeleteOptions, Entry, KeyLike, LockOptions, RangeEntry, RangeOptions, SetOptions, ValueLike, WriteOptions } from './arguments.ts';
 import { Lock, checkTtl } from './lock.ts';

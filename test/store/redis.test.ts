@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { REDIS_COMMANDS } from '../../src/resp/command-table.ts';
-import { KeyServer } from '../../src/store/key-server.ts';
+import { KeyServer } from '../../src/backend/key-server.ts';
 import { Store } from '../../src/store/store.ts';
 import { ModelKeySpace } from '../support/model-key-space.ts';
 import { RedisBackend } from '../support/redis-backend.ts';

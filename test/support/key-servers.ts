@@ -3,8 +3,8 @@ import { pino } from 'pino';
 import { afterEach } from 'vitest';
 import type { KeySpace } from '../../src/keys/key-space.ts';
 import { REDIS_COMMANDS } from '../../src/resp/command-table.ts';
-import { KeyServer } from '../../src/store/key-server.ts';
-import type { KeyServerOptions } from '../../src/store/key-server.ts';
+import { KeyServer } from '../../src/backend/key-server.ts';
+import type { KeyServerOptions } from '../../src/backend/key-server.ts';
 import { ModelKeySpace } from './model-key-space.ts';
 import { RespClient } from './resp-client.ts';
 

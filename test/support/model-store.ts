@@ -1,7 +1,7 @@
 // A Store over key spaces in memory, for tests of what lies between the two.
 import { StoreError } from '../../src/keys/errors.ts';
 import { Leases } from '../../src/keys/leases.ts';
-import { EmbeddedBackend } from '../../src/store/embedded-backend.ts';
+import { EmbeddedBackend } from '../../src/backend/embedded-backend.ts';
 import { Store } from '../../src/store/store.ts';
 import { ModelKeySpace } from './model-key-space.ts';
 

@@ -1,7 +1,7 @@
 // A backend of the store over the Redis protocol, by ioredis, which nobody here wrote: what Redis has of what the store has.
 import type { Redis } from 'ioredis';
 import { ConflictError, StoreError } from '../../src/keys/errors.ts';
-import type { Change, ChangeResult, FoundValue, StagedValue, StoreBackend } from '../../src/store/backend.ts';
+import type { Change, ChangeResult, FoundValue, StagedValue, StoreBackend } from '../../src/backend/backend.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 
 /** In memory: the protocol has no streams. */

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
-import type { Change } from '../../src/store/backend.ts';
+import type { Change } from '../../src/backend/backend.ts';
 import { modelStore } from '../support/model-store.ts';
 import type { ModelStore } from '../support/model-store.ts';
 

@@ -9,7 +9,7 @@ import { pino } from 'pino';
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
 import { REDIS_COMMANDS } from '../../src/resp/command-table.ts';
-import { KeyServer } from '../../src/store/key-server.ts';
+import { KeyServer } from '../../src/backend/key-server.ts';
 import { serve, serveKeys } from '../support/key-servers.ts';
 import { ModelKeySpace } from '../support/model-key-space.ts';
 import { RespClient, command } from '../support/resp-client.ts';
