@@ -82,9 +82,11 @@ async function call(entry, make) {
   }
 }
 
+/** Waits until somebody has it open again: a connection is made anew by the next call. */
 async function again() {
-  if (!going) return;
-  connecting ??= connect().finally(() => { connecting = undefined; });
+  connecting ??= (async () => {
+    while (going && !(await store.has('nothing').then(() => true, () => false))) await sleep(50);
+  })().finally(() => { connecting = undefined; });
   await connecting;
 }
 

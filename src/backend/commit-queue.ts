@@ -40,8 +40,8 @@ export class CommitQueue {
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
       await new Promise((resolve) => setImmediate(resolve));
-      const room = this.#keys.room();
       try {
+        const room = this.#keys.room();
         if (room !== undefined) await room;
         this.#carryOut(this.#waiting.splice(0, LIMITS.commitsPerTurnMax));
       } catch (error) {

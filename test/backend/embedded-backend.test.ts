@@ -149,3 +149,11 @@ describe('large values', () => {
     expect(seen).toBe(7);
   });
 });
+
+test('changes that come when the key space is closed are refused, and later ones as well', async () => {
+  vi.spyOn(made.keys, 'room').mockImplementation(() => { throw new StoreError('CLOSED', 'the store is closed'); });
+  for (let round = 0; round < 2; round++) {
+    const outcomes = await Promise.allSettled([commit(set('a', 'x')), commit(set('b', 'x'))]);
+    expect(outcomes).toEqual([1, 2].map(() => ({ status: 'rejected', reason: expect.objectContaining({ code: 'CLOSED' }) })));
+  }
+});
