@@ -324,6 +324,28 @@ describe('sync', () => {
     expect(store.dirty).toBe(false);
   });
 
+  it('fails for every caller while two disks are away that may have the only copies, takes blocks all the same, and goes on when one is back', async () => {
+    await build(4, 2);
+    await store.sync();
+    const block = blockOf(1);
+    await store.put(block);
+    const [one, two] = holders(block) as [number, number];
+    workers[one]!.kill();
+    workers[two]!.kill();
+    for (let caller = 0; caller < 3; caller++) {
+      const sync = outcome(store.sync());
+      await pass(LIMITS.workerAbsenceMs + LIMITS.workerSwitchMs);
+      expect(await sync).toMatchObject({ error: { code: 'EIO', message: expect.stringContaining([one, two].toSorted().join(', ')) as string } });
+    }
+    const put = store.put(blockOf(2));
+    await pass(LIMITS.workerDegradeMs);
+    await put;
+    workers[one]!.restart();
+    await pass(500);
+    await store.sync();
+    expect(holders(block)).toContain(one);
+  });
+
   it('fails with EIO when two of two disks cannot sync', async () => {
     await build(2, 2);
     for (const worker of workers) worker.failAt('syncBlocks', 'diskFailure');
