@@ -2,14 +2,17 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { EXIT, UserError } from '../base/errors.ts';
-import type { DiskReport, DiskRequest, StatusReport } from '../control/api.ts';
+import type { WorkerId } from '../base/ids.ts';
+import type { DiskReport, DiskRequest, StatusReport, WhatIfAnswer } from '../control/api.ts';
 import { ControlClient } from '../control/client.ts';
 import { EXIT_CODES_HELP } from './failure.ts';
 import { locateMount } from './locate.ts';
 import { findReport } from './status.ts';
+import { formatWhatIf, whatIfExitCode } from './what-if.ts';
 import { colour, formatBytes, formatTable, print } from './terminal.ts';
 
 const LOOK_MS = 1_000;
+const ASK_LOOK_MS = 200;
 const UUID_PREFIX_MIN = 4;
 
 interface Target {
@@ -66,10 +69,20 @@ async function watchDrain(client: ControlClient, worker: number): Promise<void> 
   }
 }
 
+async function askWhatIf(client: ControlClient, lose: readonly WorkerId[]): Promise<WhatIfAnswer> {
+  const { ticket } = await client.upkeep({ ask: 'whatIf', lose });
+  if (ticket === undefined) throw new UserError('the driver is of another version than this command', EXIT.unsupported);
+  for (;;) {
+    const { whatIf } = await client.upkeep({ ask: 'whatIfResult', ticket });
+    if (whatIf !== undefined) return whatIf;
+    await new Promise((done) => { setTimeout(done, ASK_LOOK_MS); });
+  }
+}
+
 const drainHint = (disk: number): string => `disk ${disk} is being drained; see "sdfs disk list". It can be removed when it is drained`;
 
 export function registerDisk(program: Command): void {
-  const disk = program.command('disk').summary('list, add, drain, remove and replace disks').description('The disks of a volume. All but "list" need it mounted; programs on it see a short pause. A DISK is named by its number, its directory, or the first digits of its id.');
+  const disk = program.command('disk').summary('list, add, drain, remove and replace disks, and ask what if they were lost').description('The disks of a volume. All but "list" need it mounted; programs on it see a short pause. A DISK is named by its number, its directory, or the first digits of its id.');
   const command = (name: string, summary: string): Command =>
     disk.command(name).summary(summary).description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`).option('--volume <target>', 'the mountpoint or the volume directory (default: the one that is mounted)').addHelpText('after', EXIT_CODES_HELP);
 
@@ -78,6 +91,18 @@ export function registerDisk(program: Command): void {
     .action(async (options: Target & { json?: boolean }) => {
       const report = await findReport(options.volume);
       print(options.json ? JSON.stringify(report.disks, null, 2) : formatDiskList(report));
+    });
+
+  command('what-if', 'say what would be lost if disks were lost now, and what not')
+    .requiredOption('--lose <disks...>', 'numbers, directories or ids')
+    .option('--json', 'print it as JSON (its shape: WhatIfAnswer in src/ipc/process-messages.ts)')
+    .addHelpText('after', `\nThe exit code is ${EXIT.damaged} when something would be lost, ${EXIT.incomplete} when nothing would be but a mount would need --force-degraded.`)
+    .action(async (options: Target & { lose: string[]; json?: boolean }) => {
+      const client = new ControlClient(locateMount(options.volume).controlSocket);
+      const { disks } = await client.status();
+      const answer = await askWhatIf(client, options.lose.map((name) => findDisk(disks, name).worker as WorkerId));
+      print(options.json ? JSON.stringify(answer, null, 2) : formatWhatIf(answer));
+      process.exitCode = whatIfExitCode(answer);
     });
 
   command('add', 'add an empty directory, on a disk of its own, to the volume')

@@ -11,11 +11,11 @@
 //
 // An error is an HTTP status above 399 with the body { "error": { "message", "exitCode" } } (ErrorBody).
 import type { ExitCode } from '../base/errors.ts';
-import type { DriverDumpStatus, DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
+import type { DriverDumpStatus, DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion, WhatIfAnswer } from '../ipc/process-messages.ts';
 import type { FsckAnswer, FsckKind, RescueAnswer, RescueQuestion } from '../ipc/rescue-messages.ts';
 
 export type { FsckAnswer, FsckKind, RescueAnswer, RescueQuestion };
-export type { DriverDumpStatus, DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion };
+export type { DriverDumpStatus, DriverFileInfo, DriverStatus, DriverUpkeep, UpkeepAnswer, UpkeepQuestion, WhatIfAnswer };
 
 export const UNMOUNT_MODES = ['clean', 'lazy', 'force'] as const;
 /** clean: flush, unmount, fail when busy. lazy: detach now, end with the last user. force: end now, in any state. */

@@ -6,7 +6,9 @@ import { Hono } from 'hono';
 import { z } from 'zod';
 import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
+import type { WorkerId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import { MEMBERS_MAX } from '../base/membership.ts';
 import type { Logger } from '../base/log.ts';
 import { UNMOUNT_MODES } from './api.ts';
 import type { ControlHandler, ErrorBody, RescueQuestion, UnmountMode, UpkeepQuestion } from './api.ts';
@@ -56,6 +58,8 @@ const questionSchema: z.ZodType<UpkeepQuestion> = z.discriminatedUnion('ask', [
   z.object({ ask: z.literal('result'), ticket: z.int() }),
   z.object({ ask: z.literal('scrub'), rate: z.int().min(1).optional() }),
   z.object({ ask: z.literal('damaged') }),
+  z.object({ ask: z.literal('whatIf'), lose: z.array(z.int().min(0).transform((worker) => worker as WorkerId)).min(1).max(MEMBERS_MAX) }),
+  z.object({ ask: z.literal('whatIfResult'), ticket: z.int() }),
 ]);
 
 const rescueSchema: z.ZodType<RescueQuestion> = z.discriminatedUnion('ask', [

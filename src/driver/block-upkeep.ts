@@ -13,6 +13,7 @@ import type { WorkerLink } from '../kv/worker-link.ts';
 import type { WorkerPool } from '../kv/worker-pool.ts';
 import type { Allocator } from '../metadata/allocator.ts';
 import { findBlockOwners } from '../metadata/block-owners.ts';
+import type { WhatIfQuestion } from './what-if.ts';
 import type { MetadataEngine } from '../metadata/engine.ts';
 import { BOOKKEEPING, blockOfKey, decodeBlockRow, decodeBytes, encodeBytes, encodeNumber, keys, ranges } from '../metadata/schema.ts';
 import type { Durability } from '../vfs/durability.ts';
@@ -102,12 +103,12 @@ export class DriverBlockUpkeep {
       scrub: {
         state: scrub.state, fraction: scrub.fraction ?? null, next: new Date(scrub.nextMs).toISOString(),
         current: scrub.current === undefined ? null : { started: new Date(scrub.current.startedMs).toISOString(), ...scrub.current.counts },
-        last: scrub.last === undefined || scrub.last.counts.blocks === 0 ? null : { started: new Date(scrub.last.startedMs).toISOString(), ended: new Date(scrub.last.endedMs).toISOString(), ...scrub.last.counts },
+        last: scrub.last === undefined || scrub.last.counts.blocks + scrub.last.counts.metadataRows === 0 ? null : { started: new Date(scrub.last.startedMs).toISOString(), ended: new Date(scrub.last.endedMs).toISOString(), ...scrub.last.counts },
       },
     };
   }
 
-  async answer(question: UpkeepQuestion): Promise<UpkeepAnswer> {
+  async answer(question: Exclude<UpkeepQuestion, WhatIfQuestion>): Promise<UpkeepAnswer> {
     switch (question.ask) {
       case 'gc': return { ticket: this.#begin(question.dryRun) };
       case 'result': return { ...this.#result(question.ticket), upkeep: this.report() };

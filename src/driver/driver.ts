@@ -84,7 +84,7 @@ export class Driver {
       case 'ping': return null;
       case 'sync': return this.#core.context.durability.sync();
       case 'status': return this.#core.status({ locks: this.#locks, requests: this.#edge });
-      case 'upkeep': return this.#core.upkeep.answer(argument as UpkeepQuestion);
+      case 'upkeep': return this.#core.answer(argument as UpkeepQuestion);
       case 'rescue': return this.#rescue(argument as RescueQuestion);
       case 'info': return fileInfo({ pool: this.#core.pool, context: this.#core.context }, (argument as { inode: number }).inode);
       default: throw new UserError(`the driver knows no query "${name}"`, EXIT.usage);

@@ -5,7 +5,7 @@ import type { Logger } from '../base/log.ts';
 import type { WorkerId } from '../base/ids.ts';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { DriverStart, DriverStatus, DriverToKeeper } from '../ipc/process-messages.ts';
+import type { DriverStart, DriverStatus, DriverToKeeper, UpkeepAnswer, UpkeepQuestion } from '../ipc/process-messages.ts';
 import { ExpirySweeper } from '../keys/expiry-sweeper.ts';
 import { LocalKeySpace } from '../keys/local-key-space.ts';
 import { Versions } from '../keys/versions.ts';
@@ -25,7 +25,7 @@ import type { VfsContext } from '../vfs/context.ts';
 import { Durability } from '../vfs/durability.ts';
 import { Orphans } from '../vfs/orphans.ts';
 import { PendingBlocks } from '../vfs/pending.ts';
-import { DriverBlockUpkeep } from './block-upkeep.ts';
+import { DriverBlockUpkeep, blockRows } from './block-upkeep.ts';
 import type { DatabaseTrust } from './database-trust.ts';
 import { DumpSchedule } from './dump-schedule.ts';
 import { JournalShipping } from './journal-shipping.ts';
@@ -36,6 +36,7 @@ import { status } from './queries.ts';
 import { RowsCheck } from './rows-check.ts';
 import { logSource, openMetadata } from './recovery.ts';
 import { placeState } from './state-place.ts';
+import { WhatIf } from './what-if.ts';
 import type { RequestsInWork } from './stuck.ts';
 
 export interface CoreCallbacks {
@@ -63,6 +64,7 @@ export class VolumeCore {
   readonly rowsCheck: RowsCheck;
   readonly upkeep: DriverBlockUpkeep;
   readonly dumps: DumpSchedule;
+  readonly #whatIf: WhatIf;
   readonly #sweepers: readonly ExpirySweeper[];
   readonly #trust: DatabaseTrust;
   readonly #pending: PendingBlocks;
@@ -84,6 +86,10 @@ export class VolumeCore {
     const scrubMetadata = metadataScrub({ rows: this.rowsCheck, replicas: parts.replicas, logger });
     this.upkeep = new DriverBlockUpkeep({ scrubMetadata, rowsVerified: () => this.rowsCheck.verified, engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, pool, blocks: parts.blocks, copies: start.description.copies, logger });
     this.dumps = new DumpSchedule({ context, description: start.description, pool, logger, intervalMs: start.readOnly ? 0 : start.dumpIntervalMs });
+    this.#whatIf = new WhatIf({
+      start, pool, context, members: parts.members, replicas: parts.replicas, journalDirectory: parts.engine.journalDirectory, dumps: () => this.dumps.status, disks: () => parts.blocks.store.capacity().disks,
+      rows: blockRows({ engine: parts.engine, pending: parts.pending, allocator: context.allocator, durability: context.durability, rowsVerified: () => this.rowsCheck.verified }),
+    });
     this.#trust = parts.trust;
     this.#pending = parts.pending;
     this.#readOnly = start.readOnly;
@@ -144,6 +150,11 @@ export class VolumeCore {
     this.members.start({ completeLogs: () => this.replicas.completeLogs(), hasCaughtUp: (link) => this.replicas.hasCaughtUp(link) && this.upkeep.isComplete(link) });
   }
 
+  answer(question: UpkeepQuestion): Promise<UpkeepAnswer> {
+    if (question.ask === 'whatIf' || question.ask === 'whatIfResult') return Promise.resolve(this.#whatIf.answer(question));
+    return this.upkeep.answer(question);
+  }
+
   /** For people. */
   status(extra: { locks?: LockEngine | undefined; requests?: RequestsInWork } = {}): Promise<DriverStatus> {
     return status({ pool: this.pool, members: this.members, blocks: this.blocks, context: this.context, locks: extra.locks, requests: extra.requests, upkeep: this.upkeep.report(), dumps: this.dumps.status });
@@ -151,6 +162,7 @@ export class VolumeCore {
 
   /** Nothing goes on by itself any more, as far as it can be waited for. */
   async stopUpkeep(): Promise<void> {
+    this.#whatIf.stop();
     const ends = {
       'a backup of the metadata': this.dumps.stop(),
       'the look at all rows': this.rowsCheck.stop(),

@@ -256,10 +256,52 @@ export type UpkeepQuestion =
   /** `rate`: bytes a second. */
   | { readonly ask: 'scrub'; readonly rate?: number | undefined }
   /** The files that need blocks of which no good copy is left. */
-  | { readonly ask: 'damaged' };
+  | { readonly ask: 'damaged' }
+  /** Begins to look what would be lost with these disks. */
+  | { readonly ask: 'whatIf'; readonly lose: readonly WorkerId[] }
+  | { readonly ask: 'whatIfResult'; readonly ticket: number };
+
+interface BlockSum {
+  readonly blocks: number;
+  readonly bytes: number;
+}
+
+/** What `sdfs disk what-if --json` prints. Blocks that are being written meanwhile are not counted. */
+export interface WhatIfAnswer {
+  readonly version: 1;
+  readonly lose: readonly WorkerId[];
+  /** Disks that cannot be asked, besides: what they have counts as not there. */
+  readonly unknown: readonly WorkerId[];
+  /** Disks that lie on one device with one of those: they may be lost together. */
+  readonly sharing: readonly WorkerId[];
+  readonly all: BlockSum;
+  /** Without a copy already. */
+  readonly unreadable: BlockSum;
+  /** Copies are on the lost disks alone. `complete`: all files and keys concerned are named. */
+  readonly lost: BlockSum & { readonly files: readonly FileRanges[]; readonly complete: boolean };
+  /** Would have fewer copies than wanted, and are readable. */
+  readonly fewer: BlockSum;
+  /** Disks that have all metadata, those of them that are left, and disks left that have a backup of it. */
+  readonly metadata: { readonly disks: readonly WorkerId[]; readonly left: readonly WorkerId[]; readonly backups: readonly WorkerId[] };
+  /** `records`: changes that the driver's journal alone has, and whether that lies on the device of a lost disk. `bytes`: small data that rides in journal and metadata log, and is no block yet. */
+  readonly onTheWay: { readonly bytes: number; readonly records: number; readonly journalLost: boolean };
+  /** Why a mount would need --force-degraded. */
+  readonly mountRefusal: string | null;
+  /** For as many copies as before: whether the disks that are left are enough, and have the space. */
+  readonly room: { readonly neededBytes: number; readonly availableBytes: number; readonly disks: number; readonly enough: boolean };
+}
+
+interface FileRanges {
+  readonly inode: number;
+  readonly key?: string;
+  readonly paths: readonly string[];
+  readonly ranges: readonly { readonly offset: number; readonly bytes: number }[];
+}
 
 /** Value of the reply to the query 'upkeep'. */
 export interface UpkeepAnswer {
+  /** Of a whatIf that has ended. */
+  readonly whatIf?: WhatIfAnswer;
   readonly upkeep?: DriverUpkeep;
   readonly ticket?: number;
   /** Of the run that was asked for, when it has ended. */

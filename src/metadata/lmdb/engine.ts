@@ -50,7 +50,7 @@ export interface LmdbEngineOptions {
 
 export class LmdbEngine implements MetadataEngine {
   readonly #directory: string;
-  readonly #journalDirectory: string;
+  readonly journalDirectory: string;
   readonly #epoch: DriverEpoch;
   readonly #batchOperationsMax: number;
   readonly #onFailure: ((error: Error) => void) | undefined;
@@ -70,7 +70,7 @@ export class LmdbEngine implements MetadataEngine {
 
   private constructor(options: LmdbEngineOptions, db: RootDatabase<Buffer, Buffer>, journal: LogFile) {
     this.#directory = options.directory;
-    this.#journalDirectory = options.journalDirectory ?? join(options.directory, 'journal');
+    this.journalDirectory = options.journalDirectory ?? join(options.directory, 'journal');
     this.#epoch = options.epoch;
     this.#results = new RequestResults(options.mountEpoch ?? options.epoch);
     this.#batchOperationsMax = options.batchOperationsMax ?? 4096;
@@ -296,7 +296,7 @@ export class LmdbEngine implements MetadataEngine {
     } finally {
       closeSync(fd);
     }
-    for (const directory of [this.#journalDirectory, `${this.#journalDirectory}.aside`]) rmSync(directory, { recursive: true, force: true });
+    for (const directory of [this.journalDirectory, `${this.journalDirectory}.aside`]) rmSync(directory, { recursive: true, force: true });
   }
 
   readonly reader: Reader = {
