@@ -8,6 +8,9 @@ import { promisify } from 'node:util';
 
 const PROJECT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
+/** Programs that open many stores, on a machine that does much else. */
+const RUN_MS = 200_000;
+
 export class UserProject {
   readonly directory = mkdtempSync(join(tmpdir(), 'sdfs-user-'));
 
@@ -37,7 +40,7 @@ export class UserProject {
   /** Standard output. */
   async run(program: string, args: readonly string[] = []): Promise<string> {
     const env = { ...process.env, SDFS_RUN_DIR: join(this.directory, 'run') };
-    const { stdout } = await promisify(execFile)(process.execPath, [join(this.directory, program), ...args], { cwd: this.directory, env, timeout: 60_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, [join(this.directory, program), ...args], { cwd: this.directory, env, timeout: RUN_MS });
     return stdout;
   }
 
