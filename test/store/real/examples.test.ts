@@ -11,7 +11,7 @@ const EXAMPLES = join(PROJECT, 'examples');
 /** Files with what `sdfs/kv` exports. */
 const API = ['store.ts', 'lock.ts', 'open-store.ts', 'connect-store.ts'];
 
-describe('examples/', () => {
+describe('examples', () => {
   const said: Record<string, RegExp> = {
     'session-cache.ts': /^cart: milk, sugar, tea\n$/,
     'job-queue.ts': /^jobs: 20, each once: true\n$/,
@@ -20,9 +20,14 @@ describe('examples/', () => {
   const project = new UserProject();
   beforeAll(async () => {
     for (const name of readdirSync(EXAMPLES)) project.copy(join(EXAMPLES, name));
+    project.write('readme.ts', /```ts\n([^`]*import \{ openStore \}[\s\S]*?)```/.exec(readFileSync(join(PROJECT, 'README.md'), 'utf8'))?.[1] ?? 'no example');
     await project.compile({ strict: true });
   });
   afterAll(() => project.remove());
+
+  it('the one in README.md runs', async () => {
+    expect(await project.run('readme.js')).toBe('user/ada = changed\n');
+  });
 
   it.each(readdirSync(EXAMPLES))('%s does what it says', async (name) => {
     expect(await project.run(name.replace('.ts', '.js'))).toMatch(said[name]!);
