@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/base/errors.ts';
+import { until } from '../support/programs.ts';
 import { BuiltCommand, expectFailure } from './command.ts';
 import type { Outcome } from './command.ts';
 
@@ -143,6 +144,28 @@ describe('sdfs kv', () => {
     });
     expect(outcome).toMatchObject({ code: 0, stderr: '' });
     expect(outcome.stdout.split('\n').length).toBe(2);
+    await clear();
+  }, 120_000);
+
+  it('asks the process that has the store open, and opens it itself when that has gone', async () => {
+    const env = { ...process.env, SDFS_RUN_DIR: join(root, 'run'), SDFS_JOURNAL_DIR: join(root, 'run') };
+    const other = execFile(process.execPath, [command.main, 'kv', 'import', '-', '--store', store], { env });
+    const ended = new Promise((resolve) => other.on('exit', resolve));
+    other.stdin!.write('{"key":"theirs","value":"1"}\n');
+    await until('the other process has it open', async () => existsSync(join(root, 'run')) && readdirSync(join(root, 'run'), { recursive: true }).some((name) => String(name).endsWith('keys.sock')), 20_000);
+    await done('set', 'ours', 'value');
+    expect((await piped(['set', 'large', '-', '--store', store], Buffer.alloc(2 ** 21, 'x'))).code).toBe(0);
+    expect((await piped(['get', 'large', '--store', store], Buffer.alloc(0))).stdout.length).toBe(2 ** 21);
+    expect(JSON.parse(await done('stat', '--json'))).toMatchObject({ shards: [{ state: 'ready' }] });
+    other.stdin!.end();
+    await ended;
+    expect(await done('ls')).toBe('large\nours\ntheirs\n');
+    const killed = execFile(process.execPath, [command.main, 'kv', 'import', '-', '--store', store], { env });
+    const gone = new Promise((resolve) => killed.on('exit', resolve));
+    await until('it has it open', async () => readdirSync(join(root, 'run'), { recursive: true }).some((name) => String(name).endsWith('keys.sock')), 20_000);
+    killed.kill('SIGKILL');
+    await gone;
+    expect(await done('get', 'ours')).toBe('value');
     await clear();
   }, 120_000);
 
