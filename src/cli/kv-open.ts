@@ -7,6 +7,7 @@ import { EXIT, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RuntimeDirectory } from '../control/running-mounts.ts';
+import type { RegisteredMount } from '../control/running-mounts.ts';
 import { VOLUME_FILE, readVolume } from '../keeper/volume.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { StoreErrorCode } from '../keys/errors.ts';
@@ -48,9 +49,18 @@ async function open({ store, mount }: StoreChoice, logLevel: string): Promise<St
   if (store !== undefined && mount !== undefined) throw new UserError('--store and --mount: give one of the two', EXIT.usage);
   if (store !== undefined) return openDirectory(resolveVolume(store), logLevel);
   const found = mount === undefined && findMounts(DEFAULT_MOUNT).length > 0 ? locateMount(DEFAULT_MOUNT) : locateMount(mount);
-  const socket = join(found.directory, 'keys.sock');
-  if (!existsSync(socket)) throw new UserError(`the mount at ${found.mountpoint} serves no keys: its driver is of an older sdfs (sdfs upgrade ${found.mountpoint}), or is just being started`, EXIT.unsupported);
-  return connectStore({ socket });
+  return connectMount(found);
+}
+
+/** A driver that is being started again is waited for. */
+async function connectMount({ directory, mountpoint }: RegisteredMount): Promise<Store> {
+  const socket = join(directory, 'keys.sock');
+  for (const deadline = performance.now() + LIMITS.controlCallMs; ;) {
+    const connected = await connectStore({ socket }).catch((error: unknown) => notThere(error));
+    if (connected !== undefined) return connected;
+    if (performance.now() > deadline) throw new UserError(`the mount at ${mountpoint} serves no keys: it is mounted read-only, or its driver is of an older sdfs (then: sdfs upgrade ${mountpoint}), or cannot be started (see: sdfs status ${mountpoint})`, EXIT.unsupported);
+    await pause(RETRY_PAUSE_MS);
+  }
 }
 
 /** A typing error makes no store: it has to be there. */

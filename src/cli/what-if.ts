@@ -2,6 +2,7 @@
 import { EXIT } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
 import type { WhatIfAnswer } from '../control/api.ts';
+import { ownerName } from './scrub.ts';
 import { colour, formatBytes, formatTable } from './terminal.ts';
 
 const list = (workers: readonly number[]): string => `${workers.length === 1 ? 'disk' : 'disks'} ${workers.join(', ')}`;
@@ -32,7 +33,7 @@ export function formatWhatIf(answer: WhatIfAnswer): string {
   if (answer.sharing.length > 0) say('note', colour.yellow(`on the same device as these: ${list(answer.sharing)}; what ends the device ends them all`));
   if (answer.unknown.length > 0) say('note', colour.yellow(`${list(answer.unknown)} cannot be asked now: what they have is not counted`));
   if (lost.files.length === 0) return lines.join('\n');
-  const rows = lost.files.map(({ inode, key, paths, ranges }) => [key === undefined ? paths[0] ?? `inode ${inode}, without a name` : `key ${JSON.stringify(key)}`, String(ranges.length), formatBytes(ranges.reduce((total, { bytes }) => total + bytes, 0))]);
+  const rows = lost.files.map(({ ranges, ...owner }) => [ownerName(owner), String(ranges.length), formatBytes(ranges.reduce((total, { bytes }) => total + bytes, 0))]);
   return [lines.join('\n'), formatTable(['LOST IN', 'PARTS', 'BYTES'], rows), ...(lost.complete ? [] : ['and others'])].join('\n\n');
 }
 
