@@ -50,7 +50,7 @@ async function clear(): Promise<void> {
 describe('sdfs kv', () => {
   it('has help with the exit codes', async () => {
     const { stdout } = await sdfs('--help');
-    for (const name of ['init', 'get', 'set', 'del', 'ls', 'scan', 'stat', 'export', 'import', 'bench']) expect(stdout).toContain(`\n  ${name} `);
+    for (const name of ['init', 'get', 'set', 'del', 'ls', 'scan', 'stat', 'export', 'import', 'serve', 'bench']) expect(stdout).toContain(`\n  ${name} `);
     expect((await sdfs('import', '--help')).stdout).toMatch(/Exit codes:\n  0  done/);
   }, 120_000);
 

@@ -39,7 +39,7 @@ export const ROOMS: readonly Room[] = [
   { name: 'keeper', job: 'mount, fork, supervise, hand over, shut down', imports: ['base', 'os', 'ipc', 'disk', 'kernel', 'control'], packages: ['proper-lockfile', 'zod'] },
   { name: 'store', job: 'the key-value store as a library: its API, and the process that opens it', imports: ['base', 'os', 'ipc', 'disk', 'keys', 'resp', 'backend', 'control', 'driver', 'keeper'] },
   { name: 'dashboard', job: 'a page that shows the volume', imports: ['base', 'control'], planned: true },
-  { name: 'cli', job: 'the sdfs command, one file per subcommand', imports: ['base', 'os', 'ipc', 'disk', 'dump', 'kernel', 'keys', 'control', 'keeper', 'store'], packages: ['commander', 'cli-table3', 'cli-progress', 'picocolors', 'pino-pretty', 'zod', 'lmdb'] },
+  { name: 'cli', job: 'the sdfs command, one file per subcommand', imports: ['base', 'os', 'ipc', 'disk', 'dump', 'kernel', 'keys', 'backend', 'control', 'keeper', 'store'], packages: ['commander', 'cli-table3', 'cli-progress', 'picocolors', 'pino-pretty', 'zod', 'lmdb'] },
 ];
 
 /** Rooms that may name a concrete engine, a folder inside another room such as metadata/lmdb. */
