@@ -26,6 +26,7 @@ import { Durability } from '../vfs/durability.ts';
 import { Orphans } from '../vfs/orphans.ts';
 import { PendingBlocks } from '../vfs/pending.ts';
 import { DriverBlockUpkeep, blockRows } from './block-upkeep.ts';
+import { mendBookkeeping } from './bookkeeping.ts';
 import type { DatabaseTrust } from './database-trust.ts';
 import { DumpSchedule } from './dump-schedule.ts';
 import { JournalShipping } from './journal-shipping.ts';
@@ -117,6 +118,7 @@ export class VolumeCore {
     const blocks = new KvBlockEngine(pool, { policy, logger, onDegraded, isMember: (link) => members.isMember(link), isNeeded: (id) => engine.hasBlock(id) });
     const pending = new PendingBlocks();
     for (const { id, data, sequence } of [...pendingData, ...loaded]) if (engine.hasBlock(id)) pending.add(id, data, sequence, 0, { replayed: true });
+    mendBookkeeping(engine, logger);
     const allocator = new Allocator(engine, { newBlockEpoch, leap: forced, inodesMayBeKnown: opened.newBlockEpoch && start.session !== undefined });
     const accessTimes = new AccessTimes({ accessTime: start.readOnly ? 'noatime' : start.accessTime, directories: start.directoryAccessTime });
     const space = new Space({ blocks, pending, engine });

@@ -2,10 +2,10 @@
 import { KEY_AREAS, expiryRange, expiryRowKey, keyCountName, keyOfKeyRow, keyRange } from '../metadata/key-rows.ts';
 import type { KeyArea } from '../metadata/key-rows.ts';
 import type { Row } from '../metadata/engine.ts';
-import { PRESENT, decodeNumber, keys } from '../metadata/schema.ts';
+import { PRESENT, keys } from '../metadata/schema.ts';
 import { setAside } from './checker.ts';
 import type { Checker } from './checker.ts';
-import { readExpiryRow, readKeyRow } from './decode.ts';
+import { readExpiryRow, readKeyRow, readNumber } from './decode.ts';
 import { guarded } from './finding.ts';
 
 /** The largest version that there is; 0 without keys. */
@@ -60,7 +60,7 @@ function checkExpiry(checker: Checker, area: KeyArea, row: Row): void {
 
 function checkCount(checker: Checker, area: KeyArea, found: number): void {
   const value = checker.reader.get(keys.bookkeeping(keyCountName(area)));
-  const counted = value === undefined ? 0 : decodeNumber(value);
+  const counted = value === undefined ? 0 : readNumber(value) ?? 0;
   if (counted === found) return;
   checker.report({
     kind: 'keyCount', subject: {}, detail: `${counted} ${area === KEY_AREAS.keys ? 'keys' : 'leases'} are counted, and there are ${found}`,

@@ -4,7 +4,7 @@ import type { InodeNumber } from '../base/ids.ts';
 import type { Row } from '../metadata/engine.ts';
 import { decodeExpiryRowKey, decodeKeyRecord } from '../metadata/key-rows.ts';
 import type { KeyRecord } from '../metadata/key-rows.ts';
-import { decodeBlockRow, decodeEntry, decodeExtents, decodeInode, decodeListing, decodeReservation, numberOfKey } from '../metadata/schema.ts';
+import { decodeBlockRow, decodeEntry, decodeExtents, decodeInode, decodeListing, decodeNumber, decodeReservation, numberOfKey } from '../metadata/schema.ts';
 import type { BlockRow, Entry, Extent, Inode, Reservation } from '../metadata/schema.ts';
 
 /** mode >> 12: what an inode is. */
@@ -100,6 +100,23 @@ export function readExpiryRow([key, value]: Row): { expiresMs: number; key: Buff
     const expiry = decodeExpiryRowKey(key);
     return expiry.expiresMs > 0 && isCount(expiry.expiresMs) ? expiry : undefined;
   });
+}
+
+const NUMBER_BYTES = 16;
+
+export function readNumber(value: Buffer): number | undefined {
+  return attempt(() => {
+    const number = value.length === NUMBER_BYTES ? decodeNumber(value) : undefined;
+    return number !== undefined && isCount(number) ? number : undefined;
+  });
+}
+
+const LOCK_KEY_BYTES = 26;
+const LOCK_BYTES = 24;
+
+/** Drawn in locks/lock-rows.ts. */
+export function isLock([key, value]: Row): boolean {
+  return key.length === LOCK_KEY_BYTES && value.length === LOCK_BYTES && value[0] === 1 && key[9]! <= 1;
 }
 
 /** Of rows that are a version and bytes, or a version alone. */

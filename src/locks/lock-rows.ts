@@ -27,7 +27,8 @@ export function lockRows(engine: MetadataEngine, mountEpoch: DriverEpoch): LockS
     *load() {
       const of = engine.reader.get(keys.bookkeeping(BOOKKEEPING.lockMount));
       if (of === undefined || decodeNumber(of) !== mountEpoch) beginMount(engine, mountEpoch);
-      for (const [key, value] of engine.reader.range(...ALL, Number.MAX_SAFE_INTEGER)) yield { inode: numberOfKey(key) as InodeNumber, claim: decode(key, value) };
+      // One that cannot be read is nobody's: fsck finds it.
+      for (const [key, value] of engine.reader.range(...ALL, Number.MAX_SAFE_INTEGER)) if (key.length === KEY_BYTES && value.length === VALUE_BYTES && value[0] === ROW_VERSION) yield { inode: numberOfKey(key) as InodeNumber, claim: decode(key, value) };
     },
     save(changes) {
       engine.transact(null, (tx) => {

@@ -9,10 +9,10 @@ const LEASE = 2 ** 16;
 const BLOCK_COUNTER_MAX = 2 ** 48;
 const BLOCK_EPOCH_MAX = 2 ** 16;
 /** After a forced mount: disks that were left behind may hold blocks of epochs that the metadata here never heard of. */
-const BLOCK_EPOCH_LEAP = 2 ** 8;
+export const BLOCK_EPOCH_LEAP = 2 ** 8;
 
 /** More inodes than one journal names (LIMITS.journalBytesHard, some 400 bytes for each that is made). */
-const INODE_LEAP = 2 ** 21;
+export const INODE_LEAP = 2 ** 21;
 
 /** Writes that began before some moment, and are not all over. */
 export interface WriteEra {

@@ -1,4 +1,5 @@
 // Which sdfs can read a volume: the schema that it says it has, raised when something that an older one does not know is used.
+import { FormatError } from '../base/errors.ts';
 import type { Reader, Transaction } from './engine.ts';
 import { BOOKKEEPING, SCHEMA_OF, SCHEMA_VERSION, decodeNumber, encodeNumber, keys } from './schema.ts';
 
@@ -13,7 +14,12 @@ export function schemaOf(reader: Pick<Reader, 'get'>): number | undefined {
   return row === undefined ? undefined : decodeNumber(row);
 }
 
-/** Written by an sdfs that knows more than this one: not to be touched. */
+/** Written by an sdfs that knows more than this one: not to be touched. A row that cannot be read says nothing. */
 export function isNewer(reader: Pick<Reader, 'get'>): boolean {
-  return (schemaOf(reader) ?? 0) > SCHEMA_VERSION;
+  try {
+    return (schemaOf(reader) ?? 0) > SCHEMA_VERSION;
+  } catch (error) {
+    if (error instanceof FormatError) return false;
+    throw error;
+  }
 }

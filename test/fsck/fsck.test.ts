@@ -4,7 +4,7 @@ import type { BlockId, InodeNumber } from '../../src/base/ids.ts';
 import { runFsck } from '../../src/fsck/fsck.ts';
 import type { FindingKind } from '../../src/fsck/finding.ts';
 import type { Transaction } from '../../src/metadata/engine.ts';
-import { SET_ASIDE_RANGE } from '../../src/metadata/row-types.ts';
+import { LOCK_TYPE, SET_ASIDE_RANGE } from '../../src/metadata/row-types.ts';
 import { BOOKKEEPING, PRESENT, decodeBlockRow, decodeEntry, decodeExtents, decodeInode, encodeBlockRow, encodeEntry, encodeExtents, encodeInode, encodeListing, encodeNumber, encodeReservation, keys } from '../../src/metadata/schema.ts';
 import type { Inode } from '../../src/metadata/schema.ts';
 import { ROOT, fsck, fsckTools, makeSample } from '../support/fsck-harness.ts';
@@ -53,6 +53,16 @@ describe('fsck', () => {
     for (const windowRows of [1, 2, 5, 1000]) expect((await fsck(harness, { windowRows })).findings).toEqual([]);
     const { sums } = await fsck(harness);
     expect(sums).toMatchObject({ inodes: 8, setAside: 0 });
+  });
+
+  it('sets bookkeeping and held locks that cannot be read aside', async () => {
+    damage((tx) => {
+      tx.put(keys.bookkeeping(BOOKKEEPING.inodeLease), name('7'));
+      tx.put(keys.bookkeeping(BOOKKEEPING.lockMount), Buffer.alloc(16, 0xff));
+      tx.put(Buffer.concat([Buffer.of(LOCK_TYPE), Buffer.alloc(20)]), PRESENT);
+    });
+    await expectRepaired('undecodable');
+    expect((await fsck(harness)).sums.setAside).toBe(3);
   });
 
   it('looks at one moment while programs go on', async () => {

@@ -1,14 +1,16 @@
 // sdfs fsck on real volumes: mounted under load, not mounted, damaged, and in use by somebody else.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { FsckAnswer } from '../../src/control/api.ts';
 import type { InodeNumber } from '../../src/base/ids.ts';
-import { decodeEntry, decodeExtents, decodeInode, encodeInode, keys } from '../../src/metadata/schema.ts';
+import { LIMITS } from '../../src/base/limits.ts';
+import { BOOKKEEPING, TYPE, decodeEntry, decodeExtents, decodeInode, encodeInode, keys, numberOfKey } from '../../src/metadata/schema.ts';
 import { damageVolume } from '../support/damage.ts';
-import { describeOnMount } from '../support/mount.ts';
+import { CLI, describeOnMount } from '../support/mount.ts';
+import { delay, until } from '../support/programs.ts';
 import type { TestMount } from '../support/mount.ts';
 
 const ROOT = 1 as InodeNumber;
@@ -75,6 +77,76 @@ describeOnMount('sdfs fsck', { faults: true }, (mount) => {
     expect((await readFile(mount().path('kept'))).equals(content)).toBe(true);
     expect(await readdir(mount().path('lost+found'))).toEqual([String(nameless)]);
     expect((await readFile(mount().path('lost+found', String(nameless)))).equals(content)).toBe(true);
+    expect((await mount().sdfs('fsck', mount().mountpoint)).code).toBe(0);
+  });
+
+  it('runs, and the volume mounts, when the bookkeeping of the metadata is damaged', { timeout: 180_000 }, async () => {
+    await mount().umount();
+    await damageVolume(mount().volume, (tx) => {
+      for (const name of Object.values(BOOKKEEPING)) tx.put(keys.bookkeeping(name), Buffer.from('not what it was'));
+    });
+    const { code, answer } = await fsck(mount(), mount().volume, '--repair');
+    expect(answer.left.filter(({ note }) => !note)).toEqual([]);
+    expect([0, 11]).toContain(code);
+    expect(answer.sums.setAside).toBeGreaterThanOrEqual(3);
+    await mount().mount();
+    const before = new Set(await Promise.all((await readdir(mount().mountpoint)).map(async (entry) => (await stat(mount().path(entry))).ino)));
+    await writeFile(mount().path('made-after'), randomBytes(300_000));
+    expect(before.has((await stat(mount().path('made-after'))).ino)).toBe(false);
+    expect((await mount().status()).upkeep?.reconcile.garbageHeld).toBe(true);
+    expect((await mount().sdfs('fsck', mount().mountpoint)).code).toBe(0);
+  });
+
+  it('killed in the middle of a repair leaves nothing that the next one does not repair', { timeout: 180_000 }, async () => {
+    await mount().sh('mkdir many; for n in $(seq 300); do echo $n > many/$n; done');
+    await mount().umount();
+    await damageVolume(mount().volume, (tx, reader) => {
+      for (const [key, value] of reader.range(Buffer.of(TYPE.inode), Buffer.of(TYPE.inode + 1), 1000)) {
+        const inode = decodeInode(numberOfKey(key) as InodeNumber, value);
+        if (inode.mode >>> 12 === 8) tx.put(key, encodeInode({ ...inode, links: 5, allocatedBytes: 77 }));
+      }
+    });
+    for (const afterMs of [600, 900, 1200]) {
+      const running = spawn(process.execPath, [CLI, 'fsck', '--repair', mount().volume], { env: { ...process.env, ...mount().env }, stdio: 'ignore', detached: true });
+      const ended = new Promise((resolve) => { running.once('exit', resolve); });
+      await delay(afterMs);
+      if (running.exitCode === null) process.kill(-running.pid!, 'SIGKILL');
+      await ended;
+    }
+    await until('the volume is free', async () => (await mount().sdfs('fsck', '--repair', '--no-copies', mount().volume)).code !== 4, 60_000);
+    // Workers that were forked and had no orders yet do not see their keeper go, and wait for orders for a while.
+    await until('the workers of those that were killed have ended', () => mount().serving().length === 0, 2 * LIMITS.workerOrdersMs);
+    expect((await fsck(mount(), mount().volume)).code).toBe(0);
+    await mount().mount();
+    expect(await mount().sh('cat many/* | sort -n | tail -1')).toMatch(/^300\s*$/);
+  });
+
+  it('repairs on a mount under load, and the load finds its files', { timeout: 180_000 }, async () => {
+    await mount().umount();
+    await damageVolume(mount().volume, (tx, reader) => {
+      for (const [key, value] of reader.range(Buffer.of(TYPE.inode), Buffer.of(TYPE.inode + 1), 1000)) {
+        const inode = decodeInode(numberOfKey(key) as InodeNumber, value);
+        if (inode.mode >>> 12 === 8) tx.put(key, encodeInode({ ...inode, links: 3 }));
+      }
+    });
+    await mount().mount();
+    let going = true;
+    const load = (async () => {
+      for (let round = 0; going; round++) {
+        const bytes = randomBytes(9_000);
+        await writeFile(mount().path(`load${round}`), bytes);
+        await mount().sh(`ln load${round} link${round}; mv load${round} moved${round}; rm -f link${round - 3}`);
+        expect((await readFile(mount().path(`moved${round}`))).equals(bytes)).toBe(true);
+      }
+    })();
+    try {
+      const { code, answer } = await fsck(mount(), mount().mountpoint, '--repair', '--no-copies');
+      expect(answer.left.filter(({ note }) => !note)).toEqual([]);
+      expect(code).toBe(11);
+    } finally {
+      going = false;
+      await load;
+    }
     expect((await mount().sdfs('fsck', mount().mountpoint)).code).toBe(0);
   });
 
