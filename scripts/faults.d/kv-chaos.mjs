@@ -21,9 +21,10 @@ if (values.help) {
   console.log(`scripts/kv-chaos [--faults 100] [--seed N] [--shards 4] [--copies 2] [--clients 2] [--loops 3] [--faults-per-round 4] [--loop] [--only FAULT,FAULT]
 
   --clients  processes that connect to the store, with --loops calls at once each; the opener makes as many itself
-  --loop     a loop device with ext4 for each shard: wants root, and adds the faults full, vanish, fail, read-only and freeze
+  --loop     a loop device with ext4 for each shard: wants root, and adds the faults full, full-all, vanish, fail, read-only
+             and freeze
   --only     of: kill-shard kill-shards stop-shard kill-opener stop-opener kill-all reopen lose-shard resize
-             full vanish fail read-only freeze`);
+             full full-all vanish fail read-only freeze`);
   process.exit(0);
 }
 const seed = Number(values.seed);
@@ -134,6 +135,11 @@ const LOOP_FAULTS = Object.fromEntries(Object.entries({
   freeze: { begin: (disk) => disk.freeze(), end: (disk) => disk.thaw() },
   full: { begin: (disk) => disk.fill(), end: (disk) => disk.unfill() },
 }).map(([name, { begin, end }]) => [name, { begin: async () => { const disk = pick(disks); await begin(disk); return disk; }, end }]));
+// Then writes are refused, and what was refused must not have happened.
+LOOP_FAULTS['full-all'] = {
+  begin: async () => { for (const disk of disks) await disk.fill(); },
+  end: () => disks.forEach((disk) => disk.unfill()),
+};
 
 async function untilWhole(what) {
   const deadline = Date.now() + WHOLE_WITHIN_MS;
