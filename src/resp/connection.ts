@@ -42,10 +42,11 @@ export class Connection {
   readonly context: CommandContext;
   /** The executor knows that it is to be looked at. */
   isQueued = false;
-  /** Calls whose answers are slots without bytes, or on their way into one. */
-  waitingCalls = 0;
-  /** One of them has to be answered before anything else is begun. */
+  /** One of the calls that wait has to be answered before anything else is begun. */
   isBarred = false;
+  /** Calls whose answers are slots without bytes, or on their way into one; and what the values in these have. */
+  #waitingCalls = 0;
+  #waitingBytes = 0;
   readonly #outlet: Outlet;
   readonly #runner: CallRunner;
   readonly #parser: CommandParser;
@@ -117,7 +118,7 @@ export class Connection {
 
   /** More than is to be owed to one connection, with `more` bytes that are not in a slot. */
   owesTooMuch(more: number): boolean {
-    return this.#heldBytes + more + this.#outlet.pendingBytes > LIMITS.clientReplyBytesMax;
+    return this.#heldBytes + this.#waitingBytes + more + this.#outlet.pendingBytes > LIMITS.clientReplyBytesMax;
   }
 
   /** A place for an answer that comes later. */
@@ -146,12 +147,24 @@ export class Connection {
     if (!this.#isClosed) this.#outlet.send(pieces);
   }
 
+  /** A call has to wait; a large answer holds up what is behind it, so that only one is in memory at a time. */
+  wait(bytes: number, { bars }: { bars: boolean }): void {
+    this.#waitingCalls++;
+    this.#waitingBytes += bytes;
+    if (bars) this.isBarred = true;
+  }
+
+  /** It waits no more: it is answered, or will be begun anew. */
+  waited(bytes: number): void {
+    this.#waitingCalls--;
+    this.#waitingBytes -= bytes;
+    if (this.#waitingCalls === 0) this.isBarred = false;
+  }
+
   /** One of the waiting calls is answered. */
-  answered(): void {
-    this.waitingCalls--;
-    if (this.waitingCalls === 0) this.isBarred = false;
-    if (this.#isClosed) return;
-    this.#runner.wake(this);
+  answered(bytes: number): void {
+    this.waited(bytes);
+    if (!this.#isClosed) this.#runner.wake(this);
   }
 
   beginVisit(): void {
@@ -165,8 +178,8 @@ export class Connection {
   }
 
   #mayBegin(call: Call): boolean {
-    if (this.waitingCalls > 0 && call.command?.isUnordered !== true) {
-      if (this.isBarred || call.command?.kind !== 'read' || this.waitingCalls >= LIMITS.clientReadsMax) return false;
+    if (this.#waitingCalls > 0 && call.command?.isUnordered !== true) {
+      if (this.isBarred || call.command?.kind !== 'read' || this.#waitingCalls >= LIMITS.clientReadsMax) return false;
     }
     return !this.owesTooMuch(0);
   }

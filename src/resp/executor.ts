@@ -145,8 +145,7 @@ export class Executor implements CallRunner {
     this.#takeReply(visit);
     visit.results.push({ call, later });
     if (call.command.isUnordered === true) return;
-    connection.waitingCalls++;
-    if (call.command.kind !== 'read') connection.isBarred = true;
+    connection.wait(later.bytes, { bars: call.command.kind !== 'read' });
   }
 
   #takeReply(visit: Visit): void {
@@ -158,8 +157,7 @@ export class Executor implements CallRunner {
     this.#reply.take();
     for (const visit of visits) {
       const { connection } = visit;
-      for (const result of visit.results) if ('later' in result && result.call.command?.isUnordered !== true) connection.waitingCalls--;
-      if (connection.waitingCalls === 0) connection.isBarred = false;
+      for (const result of visit.results) if ('later' in result && result.call.command?.isUnordered !== true) connection.waited(result.later.bytes);
       visit.results = [];
       for (const call of visit.calls) this.#carryOut(call, visit);
       this.#takeReply(visit);
@@ -189,7 +187,7 @@ export class Executor implements CallRunner {
         const slot = connection.reserve();
         this.#finish(result, (pieces) => {
           connection.fill(slot, pieces);
-          connection.answered();
+          connection.answered(result.later.bytes);
         });
       }
     }
@@ -200,8 +198,6 @@ export class Executor implements CallRunner {
   #handErrors({ connection, calls }: Visit, error: unknown): void {
     for (const { command } of calls) if (command?.isUnordered !== true) this.#laterReply.error(errorReply(error, this.#logger));
     connection.answer(this.#laterReply.take());
-    connection.waitingCalls = 0;
-    connection.isBarred = false;
     connection.context.session.isEnding = true;
     connection.endVisit();
   }

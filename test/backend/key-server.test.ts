@@ -8,6 +8,7 @@ import { expect, test } from 'vitest';
 import { pino } from 'pino';
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
+import type { KeyEntry } from '../../src/keys/key-space.ts';
 import { REDIS_COMMANDS } from '../../src/resp/command-table.ts';
 import { KeyServer } from '../../src/backend/key-server.ts';
 import { serve, serveKeys } from '../support/key-servers.ts';
@@ -45,6 +46,29 @@ test('a client that takes no answers makes the server hold little, and harms nob
   expect(process.memoryUsage().rss - before).toBeLessThan(300_000_000);
   slow.socket.resume();
   for (let index = 0; index < 200; index++) expect((await slow.next() as Buffer).length).toBe(1_000_000);
+});
+
+test('of many large values that one connection asks for at once, one is read at a time', async () => {
+  class CountingKeySpace extends ModelKeySpace {
+    loading = 0;
+    most = 0;
+    override async load(entry: KeyEntry): Promise<Buffer> {
+      this.most = Math.max(this.most, ++this.loading);
+      return Promise.resolve(super.load(entry)).finally(() => { this.loading--; });
+    }
+  }
+  const keys = new CountingKeySpace();
+  const { client } = await serveKeys(keys);
+  const one = await client();
+  await one.call('SET', 'large', Buffer.alloc(3_000_000));
+  await one.call('SET', 'middle', Buffer.alloc(20_000));
+  one.send(Buffer.concat(Array.from({ length: 20 }, () => command('GET', 'large'))));
+  for (let index = 0; index < 20; index++) expect((await one.next() as Buffer).length).toBe(3_000_000);
+  expect(keys.most).toBe(1);
+  one.send(Buffer.concat(Array.from({ length: 200 }, () => command('GET', 'middle'))));
+  for (let index = 0; index < 200; index++) expect((await one.next() as Buffer).length).toBe(20_000);
+  expect(keys.most).toBeGreaterThan(10);
+  expect(keys.most).toBeLessThanOrEqual(64);
 });
 
 test('a broken frame is told, and its connection closed behind the answers before it', async () => {
