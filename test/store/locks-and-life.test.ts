@@ -1,6 +1,6 @@
 // The locks of a store, how it is closed, and when its writes are power-proof, over key spaces in memory.
 import { setTimeout as pause } from 'node:timers/promises';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Store } from '../../src/store/store.ts';
 import { modelStore } from '../support/model-store.ts';
 import type { ModelStore } from '../support/model-store.ts';
@@ -12,6 +12,15 @@ beforeEach(() => {
   made = modelStore();
   store = made.store;
 });
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** The loop's own turns stay real. */
+function useFakeTime(): void {
+  vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+}
 
 const code = (wanted: string) => expect.objectContaining({ name: 'StoreError', code: wanted });
 
@@ -44,17 +53,19 @@ describe('locks', () => {
   });
 
   test('that were lost say so when they are renewed', async () => {
+    useFakeTime();
     const lock = await store.lock('name', { ttlMs: 5 });
-    await pause(15);
+    await vi.advanceTimersByTimeAsync(5);
     expect(lock.isHeld).toBe(false);
     await expect(lock.renew()).rejects.toEqual(code('BUSY'));
     expect(await lock.release()).toBe(false);
   });
 
   test('are renewed while work goes on, and released after it', async () => {
+    useFakeTime();
     const lock = await store.lock('name', { ttlMs: 60 });
     const result = await lock.run(async (signal) => {
-      await pause(200);
+      await vi.advanceTimersByTimeAsync(200);
       expect(await store.lease('name', { ttlMs: 10 })).toBeUndefined();
       return signal.aborted;
     });
@@ -63,10 +74,13 @@ describe('locks', () => {
   });
 
   test('that are lost during the work abort it', async () => {
+    useFakeTime();
     const lock = await store.lock('name', { ttlMs: 60 });
     await lock.run(async (signal) => {
       made.locks.transact((transaction) => transaction.delete(Buffer.from('name')));
-      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      const lost = new Promise((resolve) => signal.addEventListener('abort', resolve));
+      await vi.advanceTimersByTimeAsync(60);
+      await lost;
       expect(signal.reason).toEqual(code('BUSY'));
     });
   });

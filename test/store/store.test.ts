@@ -1,7 +1,6 @@
 // Every method of the store, and every bad input, over key spaces in memory.
-import { setTimeout as pause } from 'node:timers/promises';
 import { Readable } from 'node:stream';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { LIMITS } from '../../src/base/limits.ts';
 import { ConflictError } from '../../src/keys/errors.ts';
 import type { RangeEntry, RangeOptions, Store } from '../../src/store/store.ts';
@@ -162,12 +161,14 @@ describe('delete and expire', () => {
   });
 
   test('a key goes by itself, unless its time is taken away', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => { vi.useRealTimers(); });
     await store.set('a', '1', { ttlMs: 20 });
     await store.set('b', '1', { ttlMs: 20 });
     await store.set('c', '1');
     expect((await store.getEntry('a'))!.expires!.getTime()).toBeGreaterThan(Date.now());
     expect([await store.expire('b', null), await store.expire('c', 20), await store.expire('x', 20)]).toEqual([true, true, false]);
-    await pause(40);
+    vi.setSystemTime(Date.now() + 40);
     expect(await keysOf()).toEqual(['b']);
     expect([await store.get('a'), await store.has('c'), await store.delete('a'), await store.expire('a', 1000)]).toEqual([undefined, false, false, false]);
     await store.set('a', 'again', { ifAbsent: true });

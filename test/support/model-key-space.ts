@@ -42,7 +42,7 @@ export class ModelKeySpace implements KeySpace {
   /** Prepared values that were neither set nor discarded: to be none at the end of a test. */
   readonly prepared = new Set<PreparedValue>();
 
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number = () => Date.now()) {
     this.#now = now;
   }
 
