@@ -79,6 +79,8 @@ function main(): void {
   process.on('disconnect', () => {
     void (driver?.keeperDied() ?? Promise.resolve()).then(() => end(EXIT.ok));
   });
+  // The keeper may be gone before this could listen: then nobody says so any more.
+  if (process.send !== undefined && !process.connected) process.exit(EXIT.ok);
 }
 
 main();

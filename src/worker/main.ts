@@ -172,6 +172,8 @@ function main(): void {
     if (worker === undefined) process.exit(EXIT.ok);
     worker.orphan();
   });
+  // Who started it may be gone before it could listen: then nobody says so any more.
+  if (process.send !== undefined && !process.connected) process.exit(EXIT.ok);
   if (process.send === undefined) {
     process.stderr.write('This is a part of sdfs that "sdfs mount" starts; it does nothing by itself.\n');
     process.exit(EXIT.usage);
