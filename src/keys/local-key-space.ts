@@ -102,11 +102,20 @@ export class LocalKeySpace implements KeySpace {
     });
     const value = work(changes);
     if (changes.bytes > LIMITS.batchBytesMax) throw new StoreError('TOO_LARGE', `${changes.bytes} bytes in one change of many keys; ${LIMITS.batchBytesMax} are allowed`);
-    if (changes.addedBytes > 0) this.#stores.space.admit(changes.addedBytes);
+    if (changes.addedBytes > 0) this.#admit(changes.addedBytes);
     for (const slot of changes.made) this.#apply(tx, effects, slot);
     for (const superseded of changes.superseded) for (const { block } of this.#use(effects, superseded)) tx.put(keys.garbage(block), PRESENT);
     effects.bytes += changes.bytes;
     return value;
+  }
+
+  /** StoreError FULL: of this transaction alone, the others of its group go on. */
+  #admit(bytes: number): void {
+    try {
+      this.#stores.space.admit(bytes);
+    } catch (error) {
+      throw asStoreError(error);
+    }
   }
 
   group<T>(work: () => T): T {

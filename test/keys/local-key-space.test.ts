@@ -1,5 +1,6 @@
 // The key space over rows and blocks does what the model does, also for a successor of a killed process.
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { FsError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
 import type { KeyEntry, KeySpace, PreparedValue } from '../../src/keys/key-space.ts';
@@ -198,4 +199,20 @@ test('a value that a running group has set can be read in it', async () => {
     return [space.load(entry), space.read(entry, 1, 3)];
   });
   expect(found).toEqual([value, value.subarray(1, 4)]);
+});
+
+test('a change of a group for which there is no room is refused with FULL, and the others are carried out', async () => {
+  const harness = await open();
+  const space = spaceOf(harness);
+  const full = (bytes: number) => { if (bytes > 1000) throw new FsError('ENOSPC', 'no room'); };
+  vi.spyOn(harness.context.space, 'admit').mockImplementation(full);
+  const codes = space.group(() => [2000, 10, 2000].map((bytes, at) => {
+    try {
+      space.transact((transaction) => transaction.set(key(`k${at}`), Buffer.alloc(bytes)));
+      return 'done';
+    } catch (error) {
+      return (error as StoreError).code;
+    }
+  }));
+  expect([codes, space.count, [0, 1, 2].map((at) => space.get(key(`k${at}`))?.bytes)]).toEqual([['FULL', 'done', 'FULL'], 1, [undefined, 10, undefined]]);
 });
