@@ -26,6 +26,8 @@ export interface KeyServerOptions {
   /** Answers go out when what they tell is power-proof; else when it is process-proof. */
   readonly syncs?: boolean | undefined;
   readonly clientsMax?: number | undefined;
+  /** Bytes held for all clients. Default: LIMITS.clientsBytesMax. */
+  readonly clientsBytesMax?: number | undefined;
   readonly logger: Logger;
 }
 
@@ -36,6 +38,8 @@ const CLOSE_MS = 2_000;
 interface Client {
   readonly socket: Socket;
   readonly connection: Connection;
+  /** What it held when it was last looked at. */
+  bytes: number;
 }
 
 export class KeyServer {
@@ -49,6 +53,8 @@ export class KeyServer {
   readonly #table: ReadonlyMap<string, Command>;
   readonly #place: ServerPlace;
   #connectionsMade = 0;
+  /** What all clients held when they were last looked at. */
+  #bytes = 0;
 
   private constructor(place: ServerPlace, options: KeyServerOptions) {
     this.#place = place;
@@ -107,14 +113,39 @@ export class KeyServer {
     const session = createSession({ id: ++this.#connectionsMade, address: addressOf(socket, this.#place), isKnown: this.#isPassword === undefined });
     const context = { keys, session, scans: this.#scans, facts: this.#facts, isPassword: this.#isPassword, table: this.#table };
     const connection = new Connection({ context, outlet: outletOf(socket), runner: this.#executor });
-    this.#clients.set(session, { socket, connection });
-    socket.on('data', (chunk: Buffer) => connection.receive(chunk));
+    const client: Client = { socket, connection, bytes: 0 };
+    this.#clients.set(session, client);
+    socket.on('data', (chunk: Buffer) => {
+      connection.receive(chunk);
+      this.#weigh(client);
+    });
     socket.on('drain', () => connection.drained());
     socket.on('end', () => connection.receiveEnd());
     socket.on('close', () => {
       this.#clients.delete(session);
+      this.#bytes -= client.bytes;
       connection.close();
     });
+  }
+
+  #weigh(client: Client): void {
+    const { bytes } = client.connection;
+    this.#bytes += bytes - client.bytes;
+    client.bytes = bytes;
+    const { clientsBytesMax = LIMITS.clientsBytesMax, logger } = this.#options;
+    if (this.#bytes <= clientsBytesMax) return;
+    // Most have been answered since they were looked at.
+    for (const each of this.#clients.values()) {
+      this.#bytes += each.connection.bytes - each.bytes;
+      each.bytes = each.connection.bytes;
+    }
+    if (this.#bytes <= clientsBytesMax) return;
+    const largest = [...this.#clients.values()].reduce((most, each) => (each.bytes > most.bytes ? each : most));
+    logger.warn({ clients: this.#clients.size, bytes: this.#bytes, its: largest.bytes }, 'too much is held for clients: the one with most is cut off');
+    largest.socket.end('-ERR the server holds too much for its clients, and most for this one\r\n');
+    largest.connection.close();
+    // It may not even take that.
+    setTimeout(() => largest.socket.destroy(), CLOSE_MS).unref();
   }
 
   #serverFacts(): ServerFacts {

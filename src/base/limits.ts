@@ -186,6 +186,9 @@ export const LIMITS = {
   /** The server of the Redis protocol: connections; words of one command; a line that a person types. */
   clientsMax: 10_000,
   commandArgumentsMax: 128 * KiB,
+  commandBytesMax: 128 * MiB,
+  /** What the server holds for all its clients, commands that are not whole and answers that are not taken; the one with most goes beyond it. */
+  clientsBytesMax: 512 * MiB,
   commandLineBytesMax: 64 * KiB,
   /** Commands carried out for all connections, and for one of them, before sockets and timers get their turn. */
   callsPerTurnMax: 4096,
@@ -328,6 +331,7 @@ export function assertLimits(): void {
   assert(LIMITS.replyBytesMax >= LIMITS.valueBytesMax, 'an answer holds the largest value');
   assert(LIMITS.rowValueBytesMax <= LIMITS.inlineBytesMax, 'a value beside its key is a small one');
   assert(LIMITS.batchBytesMax * 1.5 <= LIMITS.logRecordBytesMax, 'a batch, with its rows, fits in a log record');
+  assert(LIMITS.commandBytesMax > LIMITS.valueBytesMax && LIMITS.clientsBytesMax > 2 * LIMITS.commandBytesMax, 'the largest value fits in a command, and some such in the server');
   assert(LIMITS.inlineBytesMax <= LIMITS.checksumBytes, 'an inline block has one checksum');
   assert(LIMITS.blockIdsMax * 8 <= LIMITS.frameHeadBytesMax, 'a frame head carries the ids of one request');
   assert(LIMITS.workerDegradeMs > 2 * LIMITS.restartDelayMaxMs && LIMITS.workerDegradeMs < LIMITS.workerAbsenceMs, 'a worker that is restarted is waited for');

@@ -42,6 +42,7 @@ export class CommandParser {
   #at = 0;
   /** Arguments of the array that is being read, and how many it is to have; 0: none is being read. */
   #arguments: Buffer[] = [];
+  #argumentBytes = 0;
   #wanted = 0;
   /** Length of the bulk string that is being read; -1: its header comes next. */
   #bulkBytes = -1;
@@ -55,7 +56,7 @@ export class CommandParser {
 
   /** Bytes that are held for a command that is not complete; about, for the smallest. */
   get heldBytes(): number {
-    return this.#chunk.length - this.#at + this.#part.length;
+    return this.#chunk.length - this.#at + this.#part.length + this.#argumentBytes;
   }
 
   /** Length of a bulk string that has begun to come, else 0. */
@@ -77,9 +78,11 @@ export class CommandParser {
         const bulk = this.#bulk();
         if (bulk === undefined) return undefined;
         this.#arguments.push(bulk);
+        this.#argumentBytes += bulk.length;
       }
       const command = this.#arguments;
       this.#arguments = [];
+      this.#argumentBytes = 0;
       this.#wanted = 0;
       // An empty line, or an array of none, is nothing, as in Redis.
       if (command.length > 0) return command;
@@ -108,6 +111,7 @@ export class CommandParser {
       if (bytes === INCOMPLETE) return undefined;
       if (bytes === NOT_A_LENGTH) throw new ProtocolError('invalid bulk length');
       if (bytes > this.limits.bulkBytesMax) throw new ProtocolError(this.limits.whose === '' ? `invalid bulk length: ${bytes} bytes, ${this.limits.bulkBytesMax} are allowed` : 'unauthenticated bulk length');
+      if (this.#argumentBytes + bytes > LIMITS.commandBytesMax) throw new ProtocolError(`too big a command: ${this.#argumentBytes + bytes} bytes, ${LIMITS.commandBytesMax} are allowed`);
       this.#bulkBytes = bytes;
     }
     const bulk = this.#bulkBody(this.#bulkBytes);

@@ -71,6 +71,11 @@ export class Connection {
     return this.#isClosed;
   }
 
+  /** What is in memory for it: bytes of a command that is not whole, and answers that are not taken. */
+  get bytes(): number {
+    return this.#parser.heldBytes + this.#heldBytes + this.#waitingBytes + this.#outlet.pendingBytes;
+  }
+
   /** More bytes; they are kept. */
   receive(chunk: Buffer): void {
     if (this.#isClosed || this.context.session.isEnding) return;

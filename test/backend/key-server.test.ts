@@ -24,6 +24,30 @@ test('commands of a thousand clients that come together share records', async ()
   expect(await clients[500]!.call('DBSIZE')).toBe(1000);
 });
 
+test('of clients that make the server hold too much, the one with most is cut off, and the others go on', async () => {
+  const { client } = await serve({ clientsBytesMax: 1_000_000 });
+  const [small, large] = [await client(), await client()];
+  small.send(Buffer.concat([Buffer.from('*3\r\n$3\r\nSET\r\n$1\r\na\r\n$450000\r\n'), Buffer.alloc(400_000, 97)]));
+  await small.drained();
+  large.send(Buffer.concat([Buffer.from('*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$9000000\r\n'), Buffer.alloc(700_000, 98)]));
+  await large.closed;
+  small.send(Buffer.concat([Buffer.alloc(50_000, 97), Buffer.from('\r\n')]));
+  expect(await small.next()).toBe('OK');
+  expect(await small.call('STRLEN', 'a')).toBe(450_000);
+  expect(await small.call('EXISTS', 'b')).toBe(0);
+});
+
+test('a command of more than all that one may have is refused, and others go on', async () => {
+  const { client } = await serve();
+  const [greedy, other] = [await client(), await client()];
+  const value = Buffer.concat([Buffer.from('$1\r\nk\r\n$60000000\r\n'), Buffer.alloc(60_000_000), Buffer.from('\r\n')]);
+  greedy.send(Buffer.from('*7\r\n$4\r\nMSET\r\n'));
+  for (let at = 0; at < 3; at++) greedy.send(value);
+  expect(String(await greedy.next())).toMatch(/too big a command/);
+  await greedy.closed;
+  expect(await other.call('EXISTS', 'k')).toBe(0);
+});
+
 test('a pipeline of 10,000 commands is answered in order', async () => {
   const { client } = await serve();
   const one = await client();

@@ -33,6 +33,12 @@ export class RespClient {
     });
   }
 
+  /** All that was sent is with the kernel. */
+  async drained(): Promise<void> {
+    while (this.socket.writableLength > 0) await new Promise((resolve) => { setTimeout(resolve, 5); });
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+  }
+
   static async connect(place: { port: number } | { path: string }): Promise<RespClient> {
     const socket = connect('port' in place ? { host: '127.0.0.1', port: place.port } : { path: place.path });
     await new Promise((resolve, reject) => {
