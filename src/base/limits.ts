@@ -166,7 +166,7 @@ export const LIMITS = {
   /** Values up to this size lie beside their keys; larger ones become blocks. */
   rowValueBytesMax: 256,
   /** Small values that were read from the shards, kept in memory. */
-  valueCacheBytes: 32 * MiB,
+  valueCacheBytes: 64 * MiB,
   /** How long a lock is waited for, where the caller does not say; and how often it is renewed at most. */
   lockWaitMs: 30_000,
   lockRenewMinMs: 10,
