@@ -8,7 +8,7 @@ import { isAlive, killProcess, waitForEnd } from '../control/process-identity.ts
 import type { ProcessIdentity } from '../control/process-identity.ts';
 import { isOwn } from '../control/running-mounts.ts';
 import type { RegisteredMount } from '../control/running-mounts.ts';
-import { abortConnection } from '../kernel/connection.ts';
+import { abortConnection, abortMount } from '../kernel/connection.ts';
 import { findMount } from '../kernel/mount-table.ts';
 import { unmount } from '../kernel/mount.ts';
 import { resolveMountpoint } from '../keeper/mountpoint.ts';
@@ -112,7 +112,7 @@ async function endProcesses(mount: RegisteredMount): Promise<void> {
   const answered = await new ControlClient(mount.controlSocket).unmount('force', LIMITS.controlCallMs).then(() => true, () => false);
   if (answered && (await waitForEnd(processes, LIMITS.controlCallMs))) return;
   // A process that waits for its own mount cannot die before the connection has.
-  if (mount.connection !== null) abortConnection(mount.connection);
+  if (mount.connection !== null) abortMount(mount.mountpoint, mount.connection);
   // The keeper first: a live one would start the others again.
   for (const identity of [...processes, ...childrenNow(mount)]) killProcess(identity);
   if (!(await waitForEnd(processes, LIMITS.forcedEndMs))) warn(`processes ${processes.filter(isAlive).map(({ pid }) => pid).join(', ')} were killed and have not ended yet: they wait for a disk`);

@@ -292,7 +292,7 @@ export class Keeper implements ControlHandler {
     this.#phase = 'ending';
     let clean = false;
     clean = (await everyStep([
-      ['end the connection', () => driverExit === 'killed' && connection !== null && this.#kernel.abort(connection)],
+      ['end the connection', () => driverExit === 'killed' && connection !== null && this.#kernel.abort(mountpoint, connection)],
       // Also after an end that came from the kernel: an aborted connection leaves a dead mount in the tree.
       ['detach the mount', () => connection !== null && this.#kernel.isMounted(mountpoint, connection) && this.#kernel.unmount(mountpoint, 'detach')],
       ['end the driver', async () => {

@@ -4,7 +4,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { MountOptions } from '../base/mount-options.ts';
-import { abortConnection, setReadAhead } from '../kernel/connection.ts';
+import { abortMount, setReadAhead } from '../kernel/connection.ts';
 import { mountByHelper } from '../kernel/fusermount.ts';
 import { findMount } from '../kernel/mount-table.ts';
 import { mountFuse } from '../kernel/mount.ts';
@@ -25,8 +25,8 @@ export interface KernelEdge {
   unmount(mountpoint: string, mode: 'wait' | 'detach'): Promise<'done' | 'busy' | 'notMounted'>;
   /** Whether this connection is what one finds at `mountpoint`. */
   isMounted(mountpoint: string, connection: number): boolean;
-  /** All that wait on the mount get an error. */
-  abort(connection: number): void;
+  /** All that wait on the mount get an error. Nothing, where the number is another mount's by now. */
+  abort(mountpoint: string, connection: number): void;
   /** False where that is not permitted, or not known. */
   setReadAhead(connection: number, kib: number): boolean;
 }
@@ -71,8 +71,8 @@ export class LinuxKernelEdge implements KernelEdge {
     return findMount(mountpoint)?.minor === connection;
   }
 
-  abort(connection: number): void {
-    abortConnection(connection);
+  abort(mountpoint: string, connection: number): void {
+    abortMount(mountpoint, connection);
   }
 
   setReadAhead(connection: number, kib: number): boolean {

@@ -1,6 +1,7 @@
 // What the kernel lets be set and stopped about a live FUSE connection, through sysfs. None of it touches the mount.
 import { writeFileSync } from 'node:fs';
 import { SystemCallError, errno, mount } from '../os/libc.ts';
+import { readMountTable } from './mount-table.ts';
 
 const CONNECTIONS = '/sys/fs/fuse/connections';
 const EBUSY = 16;
@@ -15,6 +16,16 @@ export function abortConnection(minor: number): boolean {
   if (process.getuid?.() !== 0) return false;
   ensureControlFileSystem();
   return writeSetting(`${CONNECTIONS}/${minor}/abort`, '1');
+}
+
+/**
+ * As abortConnection, where `minor` is what is mounted at `mountpoint`, or is in no tree any more. The kernel gives the
+ * number of a mount that is gone to the next one of anybody: what has it elsewhere, and not here, is not to be ended.
+ */
+export function abortMount(mountpoint: string, minor: number): boolean {
+  const found = readMountTable().filter((entry) => entry.major === 0 && entry.minor === minor);
+  if (found.length > 0 && !found.some((entry) => entry.mountpoint === mountpoint)) return false;
+  return abortConnection(minor);
 }
 
 /** Distributions mount it at boot; containers and small virtual machines do not. */

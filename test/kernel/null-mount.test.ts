@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { abortConnection } from '../../src/kernel/connection.ts';
+import { abortConnection, abortMount } from '../../src/kernel/connection.ts';
 import { findMount } from '../../src/kernel/mount-table.ts';
 
 const PROJECT = resolve(import.meta.dirname, '../..');
@@ -120,7 +120,10 @@ describe.skipIf(!canMount())('a real mount', () => {
   it('ends when its connection is aborted, and programs get an error', async () => {
     await serve();
     const { minor } = findMount(mountpoint)!;
-    expect(abortConnection(minor)).toBe(true);
+    // As of one whose mount is gone, and whose number this one got.
+    expect(abortMount(`${mountpoint}-of-another`, minor)).toBe(false);
+    await stat(mountpoint);
+    expect(abortMount(mountpoint, minor)).toBe(true);
     expect(await ended).toBe(0);
     await expect(stat(mountpoint)).rejects.toMatchObject({ code: 'ENOTCONN' });
     await run('umount', ['-l', mountpoint]);
