@@ -17,8 +17,10 @@ type Outcome = { readonly result: unknown } | { readonly error: unknown };
 export class CommitQueue {
   readonly #keys: KeySpace;
   #waiting: Commit[] = [];
-  /** Carrying out what waits; resolves when nothing does any more. */
-  #running: Promise<void> | undefined;
+  #isRunning = false;
+  /** Commits that ever came; and who waits until so many of them are carried out, in order. */
+  #added = 0;
+  readonly #settling: { readonly upTo: number; readonly resolve: () => void }[] = [];
 
   constructor(keys: KeySpace) {
     this.#keys = keys;
@@ -28,16 +30,19 @@ export class CommitQueue {
   add<T>(work: (transaction: KeyTransaction) => T, { sync }: { readonly sync: boolean }): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ work, sync, resolve, reject });
-      this.#running ??= this.#run();
+      this.#added++;
+      if (!this.#isRunning) void this.#run();
     });
   }
 
-  /** Nothing waits to be carried out any more. */
-  async settled(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+  /** What came before the call is carried out, or refused; others may go on coming. */
+  settled(): Promise<void> {
+    if (!this.#isRunning) return Promise.resolve();
+    return new Promise((resolve) => { this.#settling.push({ upTo: this.#added, resolve }); });
   }
 
   async #run(): Promise<void> {
+    this.#isRunning = true;
     while (this.#waiting.length > 0) {
       await new Promise((resolve) => setImmediate(resolve));
       try {
@@ -47,8 +52,10 @@ export class CommitQueue {
       } catch (error) {
         for (const commit of this.#waiting.splice(0)) commit.reject(error);
       }
+      const done = this.#added - this.#waiting.length;
+      while (this.#settling.length > 0 && this.#settling[0]!.upTo <= done) this.#settling.shift()!.resolve();
     }
-    this.#running = undefined;
+    this.#isRunning = false;
   }
 
   #carryOut(commits: Commit[]): void {

@@ -20,10 +20,13 @@ export class BlockValue implements PreparedValue {
   readonly bytes: number;
   readonly blocks: readonly ValueBlock[];
   readonly era: WriteEra;
+  /** Whose allocator keeps its blocks. */
+  readonly owner: BlockValues;
   used = false;
 
-  constructor(blocks: readonly ValueBlock[], era: WriteEra) {
+  constructor(blocks: readonly ValueBlock[], { era, owner }: { era: WriteEra; owner: BlockValues }) {
     this.blocks = blocks;
+    this.owner = owner;
     this.bytes = blocks.reduce((sum, piece) => sum + piece.bytes, 0);
     this.era = era;
   }
@@ -109,7 +112,7 @@ export class BlockValues {
       failure = error as Error;
     }
     await Promise.all(puts);
-    const made = new BlockValue(blocks, era);
+    const made = new BlockValue(blocks, { era, owner: this });
     if (failure === undefined) return made;
     this.discard(made);
     throw asStoreError(failure);
@@ -118,6 +121,8 @@ export class BlockValues {
   /** Of one that no row will name. */
   discard(value: BlockValue): void {
     if (value.used) return;
+    // Its volume was opened anew: what no row names then is collected.
+    if (value.owner !== this) return value.owner.markUsed(value);
     const { engine, logger } = this.#stores;
     try {
       if (value.blocks.length > 0) engine.transact(null, (tx) => {
@@ -127,6 +132,11 @@ export class BlockValues {
       logger.warn({ err: error, blocks: value.blocks.length }, 'blocks of a value that was not set stay on the disks until they are collected');
     }
     this.markUsed(value);
+  }
+
+  /** StoreError UNAVAILABLE for a value that was put before the volume was opened anew: its blocks may be collected at any time. */
+  checkKept(value: BlockValue): void {
+    if (value.owner !== this) throw new StoreError('UNAVAILABLE', 'the store was opened anew while this value was sent to it, and nothing of the change was done: set it again');
   }
 
   /** A row names its blocks now, or never will. */

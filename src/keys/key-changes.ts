@@ -42,6 +42,8 @@ export interface ChangedSpace {
   /** The same with its value. */
   entry(key: Buffer): LocalEntry | undefined;
   nextVersion(): number;
+  /** Throws for a prepared value that this space does not keep. */
+  checkKept(value: BlockValue): void;
 }
 
 export class KeyChanges implements KeyTransaction {
@@ -79,6 +81,7 @@ export class KeyChanges implements KeyTransaction {
     assert(key.length <= LIMITS.keyBytesMax, 'the length of a key was checked');
     assert(!isPlain || value.length <= LIMITS.inlineBytesMax, 'a large value is prepared before it is set');
     assert(Number.isSafeInteger(expiresMs) && expiresMs >= 0, 'times of expiry are whole ms');
+    if (!isPlain) this.#space.checkKept(value as BlockValue);
     const slot = this.#slot(key);
     const version = this.#space.nextVersion();
     this.#change(slot, { value, version, expiresMs });

@@ -77,7 +77,8 @@ export class Leases {
     this.#assertOpen();
     if (this.#keys.get(name)?.version !== token) return undefined;
     const expiresMs = deadline(ttlMs);
-    this.#keys.transact((transaction) => transaction.expire(name, expiresMs));
+    // Its time may have come since it was looked at.
+    if (!this.#keys.transact((transaction) => transaction.expire(name, expiresMs))) return undefined;
     // Shortened, perhaps: whoever waits is to wait no longer than that.
     const queue = this.#queues.get(name.toString('latin1'));
     if (queue !== undefined) this.#serve(queue);
@@ -159,7 +160,14 @@ export class Leases {
     const holder = this.#keys.get(queue.name);
     // One ms later than it could be: timers may fire that much early.
     const dueMs = holder === undefined ? 0 : holder.expiresMs - Date.now() + 1;
-    queue.timer = setTimeout(() => this.#serve(queue), Math.min(Math.max(dueMs, 1), LIMITS.timerMsMax));
+    queue.timer = setTimeout(() => this.#look(queue), Math.min(Math.max(dueMs, 1), LIMITS.timerMsMax));
+  }
+
+  /** The time of the holder is up; while the store is opened anew nobody can be given anything. */
+  #look(queue: Queue): void {
+    const paused = this.#keys.paused();
+    if (paused === undefined) this.#serve(queue);
+    else paused.then(() => this.#look(queue), () => this.#serve(queue));
   }
 
   #leave(queue: Queue, waiter: Waiter): void {

@@ -99,6 +99,7 @@ export class LocalKeySpace implements KeySpace {
       },
       entry: (key) => this.#find(tx, key),
       nextVersion: () => this.#versions.next(),
+      checkKept: (value) => this.#values.checkKept(value),
     });
     const value = work(changes);
     if (changes.bytes > LIMITS.batchBytesMax) throw new StoreError('TOO_LARGE', `${changes.bytes} bytes in one change of many keys; ${LIMITS.batchBytesMax} are allowed`);

@@ -39,8 +39,15 @@ export class CurrentKeySpace implements KeySpace {
     return this.#current().prepare(value);
   }
 
+  /** While there is none, nothing is to be done: who opens the volume next collects what no row names. */
   discard(value: PreparedValue): void {
-    this.#current().discard(value);
+    let current: KeySpace;
+    try {
+      current = this.#current();
+    } catch {
+      return;
+    }
+    current.discard(value);
   }
 
   transact<T>(work: (transaction: KeyTransaction) => T): T {

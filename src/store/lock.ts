@@ -61,6 +61,8 @@ export class Lock {
   async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const lost = new AbortController();
     const timer = setInterval(() => {
+      // Also when nobody answers, as when the process that has the store open is stopped.
+      if (!this.isHeld) return lost.abort(new StoreError('BUSY', `the lock ${JSON.stringify(this.#name.toString())} is lost: its time was up`));
       this.renew().catch((error: unknown) => {
         if (!this.isHeld) lost.abort(error);
       });
