@@ -55,6 +55,8 @@ export class KeyServer {
   #connectionsMade = 0;
   /** What all clients held when they were last looked at. */
   #bytes = 0;
+  /** Clients that have not taken all that was sent to them in this turn. */
+  readonly #unweighed = new Set<Session>();
 
   private constructor(place: ServerPlace, options: KeyServerOptions) {
     this.#place = place;
@@ -112,7 +114,7 @@ export class KeyServer {
     }
     const session = createSession({ id: ++this.#connectionsMade, address: addressOf(socket, this.#place), isKnown: this.#isPassword === undefined });
     const context = { keys, session, scans: this.#scans, facts: this.#facts, isPassword: this.#isPassword, table: this.#table };
-    const connection = new Connection({ context, outlet: outletOf(socket), runner: this.#executor });
+    const connection = new Connection({ context, outlet: outletOf(socket, () => this.#weighLater(session)), runner: this.#executor });
     const client: Client = { socket, connection, bytes: 0 };
     this.#clients.set(session, client);
     socket.on('data', (chunk: Buffer) => {
@@ -128,21 +130,40 @@ export class KeyServer {
     });
   }
 
+  /** Not while answers are handed over, since it may end connections. */
+  #weighLater(session: Session): void {
+    if (this.#unweighed.size === 0) setImmediate(() => {
+      const sessions = [...this.#unweighed];
+      this.#unweighed.clear();
+      for (const each of sessions) {
+        const client = this.#clients.get(each);
+        if (client !== undefined) this.#weigh(client);
+      }
+    });
+    this.#unweighed.add(session);
+  }
+
   #weigh(client: Client): void {
+    if (client.connection.isClosed) return;
     const { bytes } = client.connection;
     this.#bytes += bytes - client.bytes;
     client.bytes = bytes;
     const { clientsBytesMax = LIMITS.clientsBytesMax, logger } = this.#options;
     if (this.#bytes <= clientsBytesMax) return;
     // Most have been answered since they were looked at.
-    for (const each of this.#clients.values()) {
+    const open = [...this.#clients.values()].filter(({ connection }) => !connection.isClosed);
+    for (const each of open) {
       this.#bytes += each.connection.bytes - each.bytes;
       each.bytes = each.connection.bytes;
     }
     if (this.#bytes <= clientsBytesMax) return;
-    const largest = [...this.#clients.values()].reduce((most, each) => (each.bytes > most.bytes ? each : most));
+    const largest = open.reduce((most, each) => (each.bytes > most.bytes ? each : most));
     logger.warn({ clients: this.#clients.size, bytes: this.#bytes, its: largest.bytes }, 'too much is held for clients: the one with most is cut off');
-    largest.socket.end('-ERR the server holds too much for its clients, and most for this one\r\n');
+    this.#bytes -= largest.bytes;
+    largest.bytes = 0;
+    // It would not come to read why.
+    if (largest.socket.writableLength > 0) largest.socket.destroy();
+    else largest.socket.end('-ERR the server holds too much for its clients, and most for this one\r\n');
     largest.connection.close();
     // It may not even take that.
     setTimeout(() => largest.socket.destroy(), CLOSE_MS).unref();
@@ -161,16 +182,18 @@ export class KeyServer {
   }
 }
 
-function outletOf(socket: Socket): Outlet {
+/** `onHeld`: something that was sent waits to be taken. */
+function outletOf(socket: Socket, onHeld: () => void): Outlet {
   return {
     send: (pieces) => {
       if (pieces.length === 1) {
-        socket.write(pieces[0]!);
+        if (!socket.write(pieces[0]!)) onHeld();
         return;
       }
       socket.cork();
       for (const piece of pieces) socket.write(piece);
       socket.uncork();
+      if (socket.writableNeedDrain) onHeld();
     },
     get pendingBytes() { return socket.writableLength; },
     pause: () => socket.pause(),

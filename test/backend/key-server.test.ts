@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { pino } from 'pino';
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
@@ -35,6 +35,20 @@ test('of clients that make the server hold too much, the one with most is cut of
   expect(await small.next()).toBe('OK');
   expect(await small.call('STRLEN', 'a')).toBe(450_000);
   expect(await small.call('EXISTS', 'b')).toBe(0);
+});
+
+test('answers that nobody takes count too: of clients that each ask for one, so many are cut off that the rest is bounded', async () => {
+  const { client, keys } = await serve({ clientsBytesMax: 20_000_000 });
+  const value = await keys.prepare(Buffer.alloc(16_000_000, 'x'));
+  keys.transact((transaction) => transaction.set(Buffer.from('large'), value));
+  for (let index = 0; index < 8; index++) {
+    const { socket } = await client();
+    socket.pause();
+    socket.write('GET large\r\n');
+  }
+  const other = await client();
+  await vi.waitFor(async () => expect(String(await other.call('CLIENT', 'LIST')).trim().split('\n').length).toBeLessThan(4), 5000);
+  expect(await other.call('STRLEN', 'large')).toBe(16_000_000);
 });
 
 test('a command of more than all that one may have is refused, and others go on', async () => {
