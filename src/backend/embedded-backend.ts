@@ -1,6 +1,6 @@
 // A store in the process that opened it: its calls on the key space, those of one turn of the event loop as one record of the log.
 import { LIMITS } from '../base/limits.ts';
-import { ConflictError, StoreError } from '../keys/errors.ts';
+import { ConflictError, ReopenedError, StoreError } from '../keys/errors.ts';
 import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
 import type { LeaseGrant, Leases } from '../keys/leases.ts';
 import type { Change, ChangeResult, Condition, FoundValue, OpenValue, RangePage, ShardChange, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
@@ -76,15 +76,27 @@ export class EmbeddedBackend implements StoreBackend {
     if (!prepared.used) this.#keys.discard(prepared);
   }
 
-  async commit(changes: readonly Change[], { sync }: { readonly sync: boolean }): Promise<ChangeResult[]> {
-    const prepared: PreparedValue[] = [];
-    try {
-      const ready = changes.some(isLarge) ? await this.#prepare(changes, prepared) : (changes as readonly ReadyChange[]);
-      return await this.#commits.add((transaction) => ready.map((change) => apply(transaction, change)), { sync });
-    } catch (error) {
-      for (const value of prepared) this.discard(value);
-      throw error;
+  async commit(changes: readonly Change[], options: { readonly sync: boolean }): Promise<ChangeResult[]> {
+    if (!changes.some(isLarge)) return this.#add(changes as readonly ReadyChange[], options);
+    for (let attempt = 1; ; attempt++) {
+      await this.#keys.paused();
+      const prepared: PreparedValue[] = [];
+      let isReady = false;
+      try {
+        const ready = await this.#prepare(changes, prepared);
+        isReady = true;
+        return await this.#add(ready, options);
+      } catch (error) {
+        for (const value of prepared) this.discard(value);
+        // Nothing of it was done: what is in memory is put again where the store is now. What was staged cannot be.
+        const wasReopened = error instanceof ReopenedError || (!isReady && this.#keys.paused() !== undefined);
+        if (!wasReopened || attempt >= LIMITS.fullDiskAttempts || changes.some(isStaged)) throw error;
+      }
     }
+  }
+
+  #add(changes: readonly ReadyChange[], { sync }: { readonly sync: boolean }): Promise<ChangeResult[]> {
+    return this.#commits.add((transaction) => changes.map((change) => apply(transaction, change)), { sync });
   }
 
   async page(range: KeyRange, { limit, values }: { readonly limit: number; readonly values: boolean }): Promise<RangePage> {
@@ -207,6 +219,10 @@ function apply(transaction: KeyTransaction, change: ReadyChange): ChangeResult {
   }
   if (change.kind === 'delete') return { version: 0, found: transaction.delete(key) };
   return { version: transaction.set(key, change.value, { expiresMs: change.expiresMs }), found: false };
+}
+
+function isStaged(change: Change): boolean {
+  return change.kind === 'set' && !Buffer.isBuffer(change.value);
 }
 
 function isLarge(change: Change): change is Extract<Change, { kind: 'set' }> & { readonly value: Buffer } {

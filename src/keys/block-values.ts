@@ -8,7 +8,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { WriteEra } from '../metadata/allocator.ts';
 import { PRESENT, keys } from '../metadata/schema.ts';
 import type { ValueBlock } from '../metadata/key-rows.ts';
-import { StoreError } from './errors.ts';
+import { ReopenedError, StoreError } from './errors.ts';
 import type { PreparedValue } from './key-space.ts';
 import type { KeyStores } from './stores.ts';
 
@@ -134,9 +134,9 @@ export class BlockValues {
     this.markUsed(value);
   }
 
-  /** StoreError UNAVAILABLE for a value that was put before the volume was opened anew: its blocks may be collected at any time. */
+  /** ReopenedError for a value that was put before the volume was opened anew: its blocks may be collected at any time. */
   checkKept(value: BlockValue): void {
-    if (value.owner !== this) throw new StoreError('UNAVAILABLE', 'the store was opened anew while this value was sent to it, and nothing of the change was done: set it again');
+    if (value.owner !== this) throw new ReopenedError();
   }
 
   /** A row names its blocks now, or never will. */

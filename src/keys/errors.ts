@@ -45,6 +45,13 @@ export class ConflictError extends StoreError {
   }
 }
 
+/** The store was opened anew while a value was on its way to it: nothing of the change was done, and the value has to be put again. */
+export class ReopenedError extends StoreError {
+  constructor() {
+    super('UNAVAILABLE', 'the store was opened anew while this value was sent to it, and nothing of the change was done: set it again');
+  }
+}
+
 /** A key, for people: as text where it is text, and not all of a long one. */
 export function showKey(key: Buffer): string {
   const text = key.toString();
