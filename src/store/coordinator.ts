@@ -6,7 +6,6 @@
 //             closed ◄──────────────────────────  failed
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { UserError } from '../base/errors.ts';
 import type { DriverEpoch } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
@@ -17,12 +16,10 @@ import { VolumeCore } from '../driver/volume-core.ts';
 import type { DriverStart, ProcessLogOptions, VolumeDescription } from '../ipc/process-messages.ts';
 import { CHILD_MODULES } from '../keeper/children.ts';
 import { Crew } from '../keeper/crew.ts';
-import { keepDescription, newestDescription, nextWorker } from '../keeper/description.ts';
+import { newestDescription, nextWorker } from '../keeper/description.ts';
 import { DiskChanges } from '../keeper/disk-changes.ts';
-import { waitForPredecessor } from '../keeper/predecessor.ts';
-import { VolumeState } from '../keeper/state.ts';
 import { startWorkers } from '../keeper/survey.ts';
-import { VolumeLock } from '../keeper/volume-lock.ts';
+import { VolumeHold } from '../keeper/volume-hold.ts';
 import { readVolume, volumePaths } from '../keeper/volume.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { ShardChange, StoreStatistics } from '../backend/backend.ts';
@@ -54,8 +51,7 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #crew: Crew;
   #state: State = { kind: 'opening' };
-  #lock: VolumeLock | undefined;
-  #volumeState: VolumeState | undefined;
+  #hold: VolumeHold | undefined;
   #firstEpoch: DriverEpoch | undefined;
   #membership: KnownMembership | undefined;
   #reopens = 0;
@@ -169,21 +165,16 @@ export class Coordinator {
         await state.core.close();
         clean = await this.#crew.stopWorkers();
       } else await this.#crew.killAll();
-      if (clean) this.#volumeState?.markClean();
+      if (clean) this.#hold?.state.markClean();
     });
     if (!clean) throw new StoreError('UNAVAILABLE', `the store was not closed cleanly: what was acknowledged is recovered when it is opened again; its log says why: ${this.#options.log.file ?? 'stderr'}`);
   }
 
   async #bringUp(): Promise<void> {
     const { volumeDirectory, logger, forceDegraded } = this.#options;
-    const paths = volumePaths(volumeDirectory);
-    await waitForPredecessor(this.description.volume);
-    this.#lock = await VolumeLock.acquire(paths.lock, { mountpoint: '(as a key-value store)', log: logger });
-    keepDescription(volumeDirectory, this.description);
-    this.runtime.create(nextWorker(this.description));
-    this.#volumeState = new VolumeState(paths.state, { onProblem: (message, err) => logger.warn({ err }, message) });
+    this.#hold = await VolumeHold.acquire(this.description, this.runtime, { volumeDirectory, mountpoint: '(as a key-value store)', log: logger });
     await startWorkers(this.#crew, this.description, { forced: forceDegraded, log: logger });
-    this.#volumeState.startBehind(newestEpoch(this.description.disks.map(({ directory }) => directory)));
+    this.#hold.state.startBehind(newestEpoch(this.description.disks.map(({ directory }) => directory)));
     await this.#openCore();
   }
 
@@ -240,16 +231,14 @@ export class Coordinator {
     try {
       await endChildren();
     } finally {
-      if (this.#lock !== undefined) this.runtime.remove();
-      await this.#lock?.release();
-      this.#lock = undefined;
+      await this.#hold?.release();
+      this.#hold = undefined;
     }
   }
 
   #start(): DriverStart {
     const { volumeDirectory, log, forceDegraded } = this.#options;
-    if (this.#volumeState === undefined) throw new UserError('the volume is not open');
-    const epoch = this.#volumeState.nextEpoch();
+    const epoch = this.#hold!.state.nextEpoch();
     this.#firstEpoch ??= epoch;
     return {
       type: 'start', description: this.description, stateDirectory: volumePaths(volumeDirectory).driver, epoch, mountEpoch: this.#firstEpoch,

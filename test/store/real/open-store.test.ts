@@ -1,5 +1,5 @@
 // A store is made, opened, refused, killed, opened again, and gets and loses shards while it is used.
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openReal, otherProcess, shardProcesses, storeDirectory } from '../../support/real-store.ts';
@@ -141,4 +141,16 @@ test('a shard can be added after one was removed, whose directory stays', async 
   const store = await openReal({ path, shards: 2, copies: 2 });
   for (let round = 0; round < 2; round++) await store.removeShard(await store.addShard(), { force: true });
   expect([await store.addShard(), readdirSync(join(path, 'disks'))]).toEqual([2, ['0', '1', '2', '3', '4']]);
+});
+
+test('a copy of a store that is open is refused, and the store goes on', async () => {
+  const directory = storeDirectory();
+  const path = join(directory, 'store');
+  const store = await openReal({ path, shards: 1 });
+  await store.set('a', 'one', { sync: true });
+  cpSync(path, join(directory, 'copy'), { recursive: true });
+  await expect(openReal({ path: join(directory, 'copy') })).rejects.toThrow(/is a copy of a volume that is/);
+  await expect(openReal({ path: join(directory, 'copy') })).rejects.toThrow(coded('BUSY'));
+  await store.set('large', Buffer.alloc(100_000, 3));
+  expect((await store.get('large'))?.equals(Buffer.alloc(100_000, 3))).toBe(true);
 });
