@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { DriverUpkeep, StatusReport, UpkeepAnswer } from '../../src/control/api.ts';
 import type { DriverUpkeepRun } from '../../src/ipc/process-messages.ts';
+import { flipWhereFound } from '../support/flip-blocks.ts';
 import { describeOnMount } from '../support/mount.ts';
 import type { TestMount } from '../support/mount.ts';
 import { delay, until } from '../support/programs.ts';
@@ -53,23 +54,6 @@ async function rot(disk: string, every: number): Promise<void> {
     await file.sync();
     await file.close();
   }
-}
-
-/** Flips a bit of every copy of these bytes; resolves with how many there were. */
-async function flipWhereFound(disks: readonly string[], bytes: Buffer): Promise<number> {
-  let found = 0;
-  for (const directory of disks.map((disk) => join(disk, 'blocks'))) {
-    for (const name of await readdir(directory)) {
-      const at = (await readFile(join(directory, name))).indexOf(bytes);
-      if (at < 0) continue;
-      const file = await open(join(directory, name), 'r+');
-      await file.write(Buffer.of(bytes[0]! ^ 1), 0, 1, at);
-      await file.sync();
-      await file.close();
-      found++;
-    }
-  }
-  return found;
 }
 
 describeOnMount('a disk that is taken away', { faults: true }, (mount) => {

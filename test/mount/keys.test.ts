@@ -1,12 +1,13 @@
 // The keys of a mounted volume, beside its files: kept through kills and remounts, checked, dumped, and named when they are lost.
 import { randomBytes } from 'node:crypto';
-import { open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { FsckAnswer, UpkeepAnswer } from '../../src/control/api.ts';
 import { KEY_AREAS, decodeKeyRecord, expiryRowKey, keyCountName, keyRowKey } from '../../src/metadata/key-rows.ts';
 import { encodeNumber, keys } from '../../src/metadata/schema.ts';
 import { damageVolume } from '../support/damage.ts';
+import { flipWhereFound } from '../support/flip-blocks.ts';
 import { describeOnMount } from '../support/mount.ts';
 import type { TestMount } from '../support/mount.ts';
 import { until } from '../support/programs.ts';
@@ -120,20 +121,3 @@ describeOnMount('keys of a mounted volume', { faults: true }, (mount) => {
     await kv(mount(), 'del', 'large');
   });
 });
-
-/** Flips a bit of every copy of these bytes; resolves with how many there were. */
-async function flipWhereFound(disks: readonly string[], bytes: Buffer): Promise<number> {
-  let found = 0;
-  for (const directory of disks.map((disk) => join(disk, 'blocks'))) {
-    for (const name of await readdir(directory)) {
-      const at = (await readFile(join(directory, name))).indexOf(bytes);
-      if (at < 0) continue;
-      const file = await open(join(directory, name), 'r+');
-      await file.write(Buffer.of(bytes[0]! ^ 1), 0, 1, at);
-      await file.sync();
-      await file.close();
-      found++;
-    }
-  }
-  return found;
-}
