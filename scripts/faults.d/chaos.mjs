@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LoopDisk } from './loop-disk.mjs';
 import { Load } from './load.mjs';
-import { Teardown, run, sdfs, sleep } from './processes.mjs';
+import { Teardown, paused, run, sdfs, signal, sleep } from './processes.mjs';
 import { random } from './model.mjs';
 
 const { values } = parseArgs({
@@ -52,22 +52,6 @@ const status = async () => JSON.parse(await sdfs(['status', '--json', mountpoint
 async function pidsOf(role) {
   const { processes } = await status();
   return processes.flatMap((entry) => (entry.role === role && entry.pid !== null ? [entry.pid] : []));
-}
-
-function signal(pids, name) {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, name);
-    } catch (error) {
-      if (error.code !== 'ESRCH') throw error;
-    }
-  }
-}
-
-async function paused(pids, ms) {
-  signal(pids, 'SIGSTOP');
-  await sleep(ms);
-  signal(pids, 'SIGCONT');
 }
 
 const disks = [];

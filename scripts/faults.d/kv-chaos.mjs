@@ -8,7 +8,7 @@ import { checkHistories, readHistories } from './kv-history.mjs';
 import { Opener, shardPids, startClient } from './kv-opener.mjs';
 import { LoopDisk } from './loop-disk.mjs';
 import { random } from './model.mjs';
-import { Teardown, sleep } from './processes.mjs';
+import { Teardown, paused, signal, sleep } from './processes.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -46,22 +46,6 @@ teardown.add('directories', () => {
   if (findings.length === 0) fs.rmSync(root, { recursive: true, force: true });
   else console.log(`kept for a look: ${root}`);
 });
-
-function signal(pids, name) {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, name);
-    } catch (error) {
-      if (error.code !== 'ESRCH') throw error;
-    }
-  }
-}
-
-async function paused(pids, ms) {
-  signal(pids, 'SIGSTOP');
-  await sleep(ms);
-  signal(pids, 'SIGCONT');
-}
 
 const disks = [];
 let opener;

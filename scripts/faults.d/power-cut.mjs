@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Load } from './load.mjs';
-import { CLI, Teardown, run, sdfs, sleep } from './processes.mjs';
+import { CLI, Teardown, run, sdfs, signal, sleep } from './processes.mjs';
 import { random } from './model.mjs';
 
 const { values } = parseArgs({
@@ -89,17 +89,6 @@ function servingPids(keeper) {
 async function keeperPid() {
   const { processes } = JSON.parse(await sdfs(['status', '--json', place('live/mnt')], { env }));
   return processes.find(({ role }) => role === 'keeper').pid;
-}
-
-function signal(pids, name) {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, name);
-    } catch (error) {
-      // It was replaced.
-      if (error.code !== 'ESRCH') throw error;
-    }
-  }
 }
 
 let drained;

@@ -44,6 +44,23 @@ function startProgram(name, script, args) {
 
 export const sleep = (ms) => new Promise((done) => { setTimeout(done, ms); });
 
+/** To those that still live: others were replaced meanwhile. */
+export function signal(pids, name) {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, name);
+    } catch (error) {
+      if (error.code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+export async function paused(pids, ms) {
+  signal(pids, 'SIGSTOP');
+  await sleep(ms);
+  signal(pids, 'SIGCONT');
+}
+
 /** Runs the steps in reverse order, all of them, and says which failed. */
 export class Teardown {
   #steps = [];
