@@ -90,7 +90,7 @@ export class EmbeddedBackend implements StoreBackend {
         for (const value of prepared) this.discard(value);
         // Nothing of it was done: what is in memory is put again where the store is now. What was staged cannot be.
         const wasReopened = error instanceof ReopenedError || (!isReady && this.#keys.paused() !== undefined);
-        if (!wasReopened || attempt >= LIMITS.fullDiskAttempts || changes.some(isStaged)) throw error;
+        if (!wasReopened || attempt >= LIMITS.reopenedAttempts || changes.some(isStaged)) throw error;
       }
     }
   }

@@ -165,6 +165,8 @@ export const LIMITS = {
   batchBytesMax: 2 * MiB,
   /** Values up to this size lie beside their keys; larger ones become blocks. */
   rowValueBytesMax: 256,
+  /** How often a large value is put again, that was on its way while its store was opened anew. */
+  reopenedAttempts: 4,
   /** Small values that were read from the shards, kept in memory. */
   valueCacheBytes: 64 * MiB,
   /** How long a lock is waited for, where the caller does not say; and how often it is renewed at most. */
