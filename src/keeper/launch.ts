@@ -3,8 +3,10 @@
 //   launcher → keeper   KeeperOptions, once
 //   keeper → launcher   KeeperVerdict, once; then the channel is closed
 import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, openSync, closeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { EXIT, TimeoutError, UserError } from '../base/errors.ts';
 import type { ExitCode } from '../base/errors.ts';
@@ -36,6 +38,9 @@ export async function launchKeeper(options: KeeperOptions & { readonly log: { re
     child.once('message', () => clearTimeout(timer));
     child.send(options);
   });
+  // Whoever is told that the mount failed finds no process of it left.
+  const hasEnded = child.exitCode !== null || child.signalCode !== null;
+  if (verdict.type === 'failed' && !hasEnded) await Promise.race([once(child, 'exit'), delay(LIMITS.driverStopMs, undefined, { ref: false })]);
   if (child.connected) child.disconnect();
   child.unref();
   if (verdict.type === 'failed') throw new UserError(verdict.message, verdict.exitCode);
