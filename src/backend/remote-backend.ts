@@ -3,6 +3,7 @@
 // A connection that is lost takes the calls under way with it. Reads are asked again on a new one, once; of writes and
 // leases it is not known whether they were carried out, so that they end in CLOSED, and the caller decides.
 import { LIMITS } from '../base/limits.ts';
+import { overlap } from '../base/overlap.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { KeyRange } from '../keys/key-space.ts';
 import type { LeaseGrant } from '../keys/leases.ts';
@@ -71,20 +72,14 @@ export class RemoteBackend implements StoreBackend {
   async stage(value: Buffer | AsyncIterable<Uint8Array>): Promise<StagedValue> {
     const connection = await this.#connected();
     const id = ++this.#lastStage;
-    const sending = new Set<Promise<unknown>>();
-    let failure: Error | undefined;
+    let bytes = 0;
+    const send = async (piece: Buffer): Promise<void> => {
+      bytes += piece.length;
+      if (bytes > LIMITS.valueBytesMax) throw new StoreError('TOO_LARGE', `a value of ${bytes} bytes or more; ${LIMITS.valueBytesMax} are allowed`);
+      await connection.call('STAGE', id, piece);
+    };
     try {
-      let bytes = 0;
-      for await (const piece of piecesOf(value)) {
-        bytes += piece.length;
-        if (bytes > LIMITS.valueBytesMax) throw new StoreError('TOO_LARGE', `a value of ${bytes} bytes or more; ${LIMITS.valueBytesMax} are allowed`);
-        const sent: Promise<unknown> = connection.call('STAGE', id, piece).catch((error: Error) => { failure ??= error; }).finally(() => sending.delete(sent));
-        sending.add(sent);
-        if (sending.size >= PIECES_MAX) await Promise.race(sending);
-        if (failure !== undefined) throw failure;
-      }
-      await Promise.all(sending);
-      if (failure !== undefined) throw failure as Error;
+      await overlap(piecesOf(value), { atOnce: PIECES_MAX, work: send });
       return new RemoteValue(connection, { id, bytes: numberOf(await connection.call('STAGED', id)) });
     } catch (error) {
       connection.call('DISCARD', id).catch(() => {});

@@ -16,8 +16,8 @@ import { findBlockOwners } from '../metadata/block-owners.ts';
 import type { WhatIfQuestion } from './what-if.ts';
 import type { MetadataEngine } from '../metadata/engine.ts';
 import { BOOKKEEPING, blockOfKey, decodeBlockRow, decodeBytes, encodeBytes, encodeNumber, keys, ranges } from '../metadata/schema.ts';
-import type { Durability } from '../vfs/durability.ts';
-import type { PendingBlocks } from '../vfs/pending.ts';
+import type { Durability } from '../durability/durability.ts';
+import type { PendingBlocks } from '../durability/pending.ts';
 
 interface Stores {
   readonly engine: MetadataEngine;

@@ -6,7 +6,7 @@ import type { RecordBatch } from '../kv/log-holder.ts';
 import type { LogReplicas } from '../kv/log-replicas.ts';
 import { headerOf } from '../log/record.ts';
 import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
-import type { ReplicatedLog } from '../vfs/durability.ts';
+import type { ReplicatedLog } from '../durability/durability.ts';
 
 const SHIP_BYTES = LIMITS.frameBodyBytesMax / 2;
 
@@ -42,7 +42,7 @@ export class JournalShipping implements ReplicatedLog {
     return this.#durable;
   }
 
-  /** One call at a time (vfs/durability.ts sees to it). Never ships a record behind `through`: its blocks may not be synced. */
+  /** One call at a time (durability/durability.ts sees to it). Never ships a record behind `through`: its blocks may not be synced. */
   async ship(through: Sequence): Promise<void> {
     while (this.#durable < through) {
       const batch = journalBatch(this.#engine, (this.#durable + 1) as Sequence, through);

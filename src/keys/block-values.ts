@@ -1,10 +1,11 @@
 // Values that lie in blocks: put before the change that names them, read from memory or from the shards.
-import { setTimeout as delay } from 'node:timers/promises';
 import { assert } from '../base/assert.ts';
 import { FsError } from '../base/errors.ts';
 import { blockKey } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
+import { overlap } from '../base/overlap.ts';
+import { withRoom } from '../durability/make-room.ts';
 import type { WriteEra } from '../metadata/allocator.ts';
 import { PRESENT, keys } from '../metadata/schema.ts';
 import type { ValueBlock } from '../metadata/key-rows.ts';
@@ -97,25 +98,18 @@ export class BlockValues {
   async put(value: Buffer | AsyncIterable<Uint8Array>): Promise<BlockValue> {
     const era = this.#stores.allocator.beginWrite();
     const blocks: ValueBlock[] = [];
-    const puts = new Set<Promise<void>>();
-    let failure: Error | undefined;
+    const put = async (data: Buffer): Promise<void> => {
+      const piece = { block: this.#stores.allocator.block(), bytes: data.length };
+      blocks.push(piece);
+      await this.#putOrMakeRoom(piece.block, data);
+    };
     try {
-      for await (const data of this.#blocksOf(value)) {
-        const piece = { block: this.#stores.allocator.block(), bytes: data.length };
-        blocks.push(piece);
-        const put: Promise<void> = this.#putOrMakeRoom(piece.block, data).catch((error: Error) => { failure ??= error; }).finally(() => puts.delete(put));
-        puts.add(put);
-        if (puts.size >= PUTS_MAX) await Promise.race(puts);
-        if (failure !== undefined) break;
-      }
+      await overlap(this.#blocksOf(value), { atOnce: PUTS_MAX, work: put });
     } catch (error) {
-      failure = error as Error;
+      this.discard(new BlockValue(blocks, { era, owner: this }));
+      throw asStoreError(error);
     }
-    await Promise.all(puts);
-    const made = new BlockValue(blocks, { era, owner: this });
-    if (failure === undefined) return made;
-    this.discard(made);
-    throw asStoreError(failure);
+    return new BlockValue(blocks, { era, owner: this });
   }
 
   /** Of one that no row will name. */
@@ -148,17 +142,11 @@ export class BlockValues {
 
   /** Who replaces values fills the disks with the old ones, faster than they are collected in the background. */
   async #putOrMakeRoom(id: BlockId, data: Buffer): Promise<void> {
-    const { blocks, space, durability } = this.#stores;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        space.admit(data.length);
-        return await blocks.put(id, [data]);
-      } catch (error) {
-        if (attempt === LIMITS.fullDiskAttempts || !(error instanceof FsError) || error.code !== 'ENOSPC') throw error;
-        await durability.reclaim().catch(() => { throw error; });
-        await delay(LIMITS.fullDiskPauseMs * attempt);
-      }
-    }
+    const { blocks, space } = this.#stores;
+    await withRoom(this.#stores, () => {
+      space.admit(data.length);
+      return blocks.put(id, [data]);
+    });
   }
 
   /** Pieces of the size of a block, each a Buffer of its own. */

@@ -1,7 +1,7 @@
 // Mutable keys over ordered rows and immutable blocks: each change is one record of the log, small values ride in it.
 //
 // A value of up to LIMITS.rowValueBytesMax lies in the key's row. One of up to LIMITS.inlineBytesMax becomes a block that
-// rides in the record and is moved to the shards in the background (vfs/pending.ts). Larger ones are put there first.
+// rides in the record and is moved to the shards in the background (durability/pending.ts). Larger ones are put there first.
 import { assert } from '../base/assert.ts';
 import { blockKey } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';

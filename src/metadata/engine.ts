@@ -27,7 +27,7 @@ export interface Transaction extends Reader {
   /** Keeps both Buffers: do not change them afterwards. `get` sees the new value. */
   put(key: Buffer, value: Buffer): void;
   delete(key: Buffer): void;
-  /** Small file data that rides in the record (and is not a row): see vfs/pending.ts. */
+  /** Small file data that rides in the record (and is not a row): see durability/pending.ts. */
   data(id: BlockId, data: Buffer): void;
   /** The inode that the request made, for the record. */
   result(inode: InodeNumber): void;

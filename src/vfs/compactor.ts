@@ -13,7 +13,7 @@ import { decodeInode, keys } from '../metadata/schema.ts';
 import { putInode } from './context.ts';
 import { forgetBlocks, readMapped } from './data.ts';
 import { transactExtents } from './extent-transaction.ts';
-import type { PendingBlocks } from './pending.ts';
+import type { PendingBlocks } from '../durability/pending.ts';
 
 const CHUNK = LIMITS.fileChunkBytes;
 /** Pieces at least this long are left alone: what is merged once is not merged again and again. */

@@ -13,7 +13,7 @@ import { carriedOut, checkWritable, getInode, isDirectory, noteAccess, putInode 
 import type { VfsContext } from './context.ts';
 import type { Caller, MaybePromise, Pieces, ReadOptions, WriteOptions } from './filesystem.ts';
 import { transactExtents } from './extent-transaction.ts';
-import { isFull, whenThereIsRoom, withRoom } from './make-room.ts';
+import { isFull, whenThereIsRoom, withRoom } from '../durability/make-room.ts';
 import { killPrivileges } from './privileges.ts';
 
 const ZEROS = Buffer.alloc(LIMITS.requestBytesMax);

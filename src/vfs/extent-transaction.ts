@@ -3,7 +3,7 @@ import type { BlockId } from '../base/ids.ts';
 import type { Cause, MetadataEngine, Transaction } from '../metadata/engine.ts';
 import { BlockReferences } from '../metadata/extents.ts';
 import type { CrowdedChunk } from '../metadata/extents.ts';
-import type { PendingBlocks } from './pending.ts';
+import type { PendingBlocks } from '../durability/pending.ts';
 
 export interface ExtentStores {
   readonly engine: MetadataEngine;

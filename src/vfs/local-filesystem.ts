@@ -12,7 +12,7 @@ import type { VfsContext } from './context.ts';
 import * as data from './data.ts';
 import { FILE_TYPE } from './filesystem.ts';
 import type * as api from './filesystem.ts';
-import { withRoom } from './make-room.ts';
+import { withRoom } from '../durability/make-room.ts';
 import * as namespace from './namespace.ts';
 import * as reshape from './reshape.ts';
 import * as xattrs from './xattrs.ts';

@@ -6,7 +6,7 @@ import type { SourceFile, SyntaxNode } from './source-tree.ts';
 
 const LINES_MAX = 400;
 /** Rooms where a file system operation passes often enough for every allocation to count. */
-const DATA_PATH = ['kv', 'blocks', 'metadata', 'vfs'];
+const DATA_PATH = ['kv', 'blocks', 'metadata', 'durability', 'vfs'];
 /** Rooms that wait for other processes. */
 const WAITING = ['ipc', 'kv', 'driver', 'keeper', 'control', 'cli'];
 /** How often something is done that ends for another reason. */

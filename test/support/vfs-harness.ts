@@ -9,14 +9,15 @@ import type { BlockId, DriverEpoch, Sequence } from '../../src/base/ids.ts';
 import { createLogger } from '../../src/base/log.ts';
 import { Allocator } from '../../src/metadata/allocator.ts';
 import { LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
+import { Space } from '../../src/durability/space.ts';
 import { Compactor } from '../../src/vfs/compactor.ts';
-import { AccessTimes, Space } from '../../src/vfs/context.ts';
+import { AccessTimes } from '../../src/vfs/context.ts';
 import type { VfsContext } from '../../src/vfs/context.ts';
-import { Durability } from '../../src/vfs/durability.ts';
+import { Durability } from '../../src/durability/durability.ts';
 import type { Caller, WriteOptions } from '../../src/vfs/filesystem.ts';
 import { LocalFileSystem } from '../../src/vfs/local-filesystem.ts';
 import { Orphans } from '../../src/vfs/orphans.ts';
-import { PendingBlocks } from '../../src/vfs/pending.ts';
+import { PendingBlocks } from '../../src/durability/pending.ts';
 
 export const ROOT_CALLER = { uid: 0, gid: 0, pid: 1 };
 export const PLAIN_WRITE: WriteOptions = { killPrivileges: false, durability: 'process' };

@@ -4,7 +4,8 @@ import { FileLimitError, FsError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { BlockEngine } from '../blocks/block-engine.ts';
 import type { Durability } from './durability.ts';
-import type { MaybePromise } from './filesystem.ts';
+
+type MaybePromise<T> = T | Promise<T>;
 
 export interface RoomMakers {
   readonly durability: Durability;
