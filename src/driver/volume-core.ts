@@ -130,9 +130,12 @@ export class VolumeCore {
       engine, allocator, blocks, pending, durability, accessTimes, compactor, logger,
       space, readOnly: start.readOnly, blockBytes: Math.min(description.blockBytes, LIMITS.blockBytesMax), orphans: new Orphans(),
     };
-    // A raised block epoch has to be safe before a block is named by it.
-    if (newBlockEpoch) await durability.sync();
+    const isNew = engine.lastSequence === 0 && !start.readOnly;
     const versions = new Versions(engine, { leap: newBlockEpoch });
+    // A power cut that takes all that a new volume has would take the versions with it that were told.
+    if (isNew) versions.lease();
+    // A raised block epoch has to be safe before a block is named by it, and versions that leaped before one is told.
+    if (newBlockEpoch || isNew) await durability.sync();
     return new VolumeCore({ rowsVerified: opened.verified, start, logger, pool, members, replicas, blocks, engine, trust, pending, context, versions });
   }
 

@@ -13,19 +13,30 @@ export class Versions {
   #next: number;
   #lease: number;
 
-  /** `leap`: what the rows say may be older than what was told. */
+  /** `leap`: what the rows say may be older than what was told. The leap has to be power-proof before a version is told. */
   constructor(engine: MetadataEngine, { leap }: { leap: boolean }) {
     this.#engine = engine;
     const row = engine.reader.get(keys.bookkeeping(KEY_VERSION_LEASE));
-    this.#next = this.#lease = (row === undefined ? 1 : decodeNumber(row)) + (leap ? LEAP : 0);
+    this.#next = this.#lease = row === undefined ? 1 : decodeNumber(row);
+    // The row has to say so before the first of these versions is told, and also when none ever is: the next opening starts from it.
+    if (leap) this.#leaseUpTo(this.#next + LEAP);
+    this.#next = this.#lease;
+  }
+
+  /** The next version is leased, so that what is synced from now on says that versions are in use. */
+  lease(): void {
+    if (this.#next >= this.#lease) this.#leaseUpTo(this.#next + LEASE);
   }
 
   next(): number {
-    if (this.#next >= this.#lease) {
-      this.#lease = this.#next + LEASE;
-      assert(this.#lease < Number.MAX_SAFE_INTEGER, 'versions are not used up');
-      this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(KEY_VERSION_LEASE), encodeNumber(this.#lease)));
-    }
+    this.lease();
     return this.#next++;
+  }
+
+  /** Nothing is leased when it throws. */
+  #leaseUpTo(lease: number): void {
+    assert(lease < Number.MAX_SAFE_INTEGER, 'versions are not used up');
+    this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(KEY_VERSION_LEASE), encodeNumber(lease)));
+    this.#lease = lease;
   }
 }

@@ -54,8 +54,9 @@ export class Allocator {
 
   inode(): InodeNumber {
     if (this.#nextInode >= this.#inodeLease) {
-      this.#inodeLease += LEASE;
-      this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.inodeLease), encodeNumber(this.#inodeLease)));
+      const lease = this.#inodeLease + LEASE;
+      this.#lease(BOOKKEEPING.inodeLease, lease);
+      this.#inodeLease = lease;
     }
     return this.#nextInode++ as InodeNumber;
   }
@@ -63,11 +64,17 @@ export class Allocator {
   /** 16-bit epoch, 48-bit counter. */
   block(): BlockId {
     if (this.#nextBlock >= this.#blockLease) {
-      this.#blockLease += LEASE;
-      assert(this.#blockLease < BLOCK_COUNTER_MAX, 'block numbers are not used up');
-      this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(BOOKKEEPING.blockLease), encodeNumber(this.#blockLease)));
+      const lease = this.#blockLease + LEASE;
+      assert(lease < BLOCK_COUNTER_MAX, 'block numbers are not used up');
+      this.#lease(BOOKKEEPING.blockLease, lease);
+      this.#blockLease = lease;
     }
     return this.#idOf(this.#nextBlock++);
+  }
+
+  /** Numbers below `lease` may be used when it returns, and not when it throws. */
+  #lease(name: string, lease: number): void {
+    this.#engine.transact(null, (tx) => tx.put(keys.bookkeeping(name), encodeNumber(lease)));
   }
 
   /** For a write that puts blocks first and names them in a later turn: until endWrite its ids are not settled. */
