@@ -52,6 +52,8 @@ export class Connection {
   readonly #parser: CommandParser;
   readonly #slots: Slot[] = [];
   #head: Call | undefined;
+  /** Calls that were begun, and have to be begun anew, before the head. */
+  #returned: Call[] = [];
   #heldBytes = 0;
   #isPaused = false;
   #isClosed = false;
@@ -81,7 +83,7 @@ export class Connection {
     if (this.#isClosed || this.context.session.isEnding) return;
     this.#parser.push(chunk);
     // What came before is not carried out yet: this is enough for now.
-    if (this.isQueued || this.#head !== undefined) this.#pause();
+    if (this.isQueued || this.#isHeld) this.#pause();
     this.#runner.wake(this);
   }
 
@@ -93,7 +95,11 @@ export class Connection {
 
   /** All that was sent is taken. */
   drained(): void {
-    if (this.#head !== undefined || this.#isPaused) this.#runner.wake(this);
+    if (this.#isHeld || this.#isPaused) this.#runner.wake(this);
+  }
+
+  get #isHeld(): boolean {
+    return this.#head !== undefined || this.#returned.length > 0;
   }
 
   /** The other end is gone: nothing is answered any more. */
@@ -101,6 +107,7 @@ export class Connection {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#head = undefined;
+    this.#returned = [];
     this.#slots.length = 0;
     for (const extension of this.context.session.extensions.values()) extension.close();
   }
@@ -108,16 +115,22 @@ export class Connection {
   /** The next call, if it may be begun now; it stays the next until `shift`. */
   peek(): Call | undefined {
     if (this.#isClosed || this.context.session.isEnding) return undefined;
-    this.#head ??= this.#parse();
+    this.#head ??= this.#returned.shift() ?? this.#parse();
     if (this.#head === undefined) {
       if (this.#isAtEnd) this.context.session.isEnding = true;
       this.#resume();
       return undefined;
     }
-    return this.#mayBegin(this.#head) ? this.#head : this.#hold();
+    return this.mayBegin(this.#head) ? this.#head : this.#hold();
   }
 
   shift(): void {
+    this.#head = undefined;
+  }
+
+  /** Calls that were taken, and are to be the next again, in this order: nothing of them was done. */
+  putBack(calls: readonly Call[]): void {
+    this.#returned = [...calls, ...(this.#head === undefined ? [] : [this.#head]), ...this.#returned];
     this.#head = undefined;
   }
 
@@ -182,7 +195,8 @@ export class Connection {
     if (this.context.session.isEnding && !this.#isClosed && this.#visits === 0 && this.#slots.length === 0) this.#outlet.end();
   }
 
-  #mayBegin(call: Call): boolean {
+  /** Whether a call has not to wait for those before it. */
+  mayBegin(call: Call): boolean {
     if (this.#waitingCalls > 0 && call.command?.isUnordered !== true) {
       if (this.isBarred || call.command?.kind !== 'read' || this.#waitingCalls >= LIMITS.clientReadsMax) return false;
     }

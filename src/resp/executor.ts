@@ -2,6 +2,7 @@
 // record of the log. Each answer goes out when its group is process-proof; with `syncs` when it is power-proof.
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { StoreError } from '../keys/errors.ts';
 import type { KeySpace } from '../keys/key-space.ts';
 import type { Later } from './command.ts';
 import type { Call, CallRunner, Connection } from './connection.ts';
@@ -16,7 +17,7 @@ interface DeferredCall {
 /** What one connection had carried out in a group: bytes of answers, and between them the calls that take longer. */
 interface Visit {
   readonly connection: Connection;
-  readonly calls: Call[];
+  calls: Call[];
   results: (readonly Buffer[] | DeferredCall)[];
 }
 
@@ -33,8 +34,8 @@ export class Executor implements CallRunner {
   #isScheduled = false;
   /** Resolves when calls, or writes alone, may go on. */
   #pause: { readonly of: 'all' | 'writes' } | undefined;
-  /** Why writes that waited for room will not have it. */
-  #roomError: Error | undefined;
+  /** Why no write can be carried out: those that waited for room will not have it, or their group may have been done. */
+  #writeError: Error | undefined;
   /** Connections whose next call waits for room. */
   readonly #parked = new Set<Connection>();
   /** The last sync that was asked for; what was answered before it is told after it. */
@@ -77,10 +78,10 @@ export class Executor implements CallRunner {
     } catch (error) {
       this.#logger.debug({ err: error, connections: visits.length }, 'a group of commands failed: each is carried out alone');
       // The store may be closed, or unable to go on: then no group can be begun, and each command is told.
-      if (visits.length > 0) this.#runAlone(visits);
+      if (visits.length > 0) this.#runAlone(visits, error);
       else for (; visited < ready.length; visited++) this.#visit(ready[visited]!, visits);
     }
-    this.#roomError = undefined;
+    this.#writeError = undefined;
     if (visited < ready.length) this.#ready = [...ready.slice(visited), ...this.#ready];
     this.#deliver(visits);
     this.#schedule();
@@ -135,7 +136,7 @@ export class Executor implements CallRunner {
     }
     let later: Later | void;
     try {
-      if (this.#roomError !== undefined && call.command.kind === 'write') throw this.#roomError;
+      if (this.#writeError !== undefined && call.command.kind === 'write') throw this.#writeError;
       later = call.command.handler(connection.context, call.words, this.#reply);
     } catch (error) {
       this.#reply.error(errorReply(error, this.#logger));
@@ -152,14 +153,27 @@ export class Executor implements CallRunner {
     if (this.#reply.bytes > 0) visit.results.push(this.#reply.take());
   }
 
-  /** Nothing of the group happened: its calls again, each in a group of its own, so that each has its own answer. */
-  #runAlone(visits: readonly Visit[]): void {
+  /**
+   * Nothing of the group happened: its calls again, each in a group of its own, so that each has its own answer. Where it
+   * may have happened after all, no write is done a second time.
+   */
+  #runAlone(visits: readonly Visit[], error: unknown): void {
     this.#reply.take();
+    if (error instanceof StoreError && error.code === 'UNAVAILABLE') this.#writeError = error;
     for (const visit of visits) {
-      const { connection } = visit;
+      const { connection, calls } = visit;
       for (const result of visit.results) if ('later' in result && result.call.command?.isUnordered !== true) connection.waited(result.later.bytes);
       visit.results = [];
-      for (const call of visit.calls) this.#carryOut(call, visit);
+      if (calls.length > 0 && connection.context.session.isEnding) {
+        // What ended it is among its calls, or came behind them: it is met again.
+        connection.context.session.isEnding = false;
+        this.wake(connection);
+      }
+      let begun = 0;
+      // One may have to wait now that had not to before: so has what is behind it.
+      for (; begun < calls.length && connection.mayBegin(calls[begun]!); begun++) this.#carryOut(calls[begun]!, visit);
+      visit.calls = calls.slice(0, begun);
+      connection.putBack(calls.slice(begun));
       this.#takeReply(visit);
     }
   }
@@ -235,7 +249,7 @@ export class Executor implements CallRunner {
       if (wait === undefined) return;
       const pause = { of: paused === undefined ? 'writes' as const : 'all' as const };
       this.#pause = pause;
-      wait.catch((error: Error) => { this.#roomError = error; }).finally(() => {
+      wait.catch((error: Error) => { this.#writeError = error; }).finally(() => {
         this.#pause = undefined;
         for (const connection of this.#parked) this.wake(connection);
         this.#parked.clear();

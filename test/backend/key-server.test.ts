@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { pino } from 'pino';
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
@@ -12,8 +12,11 @@ import type { KeyEntry } from '../../src/keys/key-space.ts';
 import { REDIS_COMMANDS } from '../../src/resp/command-table.ts';
 import { KeyServer } from '../../src/backend/key-server.ts';
 import { serve, serveKeys } from '../support/key-servers.ts';
+import { LocalKeySpace } from '../../src/keys/local-key-space.ts';
+import { Versions } from '../../src/keys/versions.ts';
 import { ModelKeySpace } from '../support/model-key-space.ts';
-import { RespClient, command } from '../support/resp-client.ts';
+import { RespClient, command, shown } from '../support/resp-client.ts';
+import { openHarness } from '../support/vfs-harness.ts';
 
 test('commands of a thousand clients that come together share records', async () => {
   const { client, keys } = await serve();
@@ -195,6 +198,54 @@ test('the commands of a group that failed are carried out alone, each with its o
   keys.failing = 1;
   one.send(Buffer.concat([command('INCR', 'n'), command('INCR', 'n'), command('STRLEN', 'large'), command('GET', 'nothing'), command('APPEND', 'large', 'x'), command('GET', 'n')]));
   expect([await one.next(), await one.next(), await one.next(), await one.next(), await one.next(), String(await one.next())]).toEqual([1, 2, 20_000, null, 20_001, '2']);
+});
+
+/** A real space whose groups fail when told so, with nothing of them done: as where the journal takes no more. */
+class FullJournal extends LocalKeySpace {
+  failing = 0;
+  override group<T>(work: () => T): T {
+    return super.group(() => {
+      const result = work();
+      if (this.failing > 0) {
+        this.failing--;
+        throw new StoreError('FULL', 'the journal is full');
+      }
+      return result;
+    });
+  }
+}
+
+test.each([
+  { what: 'a write', words: ['APPEND', 'a', 'x'], answer: 5001 },
+  { what: 'a read', words: ['GET', 'a'], answer: 'o'.repeat(5000) },
+])('calls of a connection keep their order where a group failed, and $what has to wait for the shards that did not before', async ({ words, answer }) => {
+  const harness = await openHarness();
+  onTestFinished(() => harness.end());
+  const keys = new FullJournal(harness.context, { versions: new Versions(harness.engine, { leap: false }) });
+  const { client } = await serveKeys(keys);
+  const [one, other] = [await client(), await client()];
+  await one.call('SET', 'a', 'o'.repeat(5000));
+  await harness.context.durability.drain();
+  // The group, and its first command alone.
+  keys.failing = 2;
+  one.send(Buffer.concat([command('SET', 'a', 'n'), command(...words), command('SET', 'a', 'y'), command('GET', 'a'), command('QUIT')]));
+  const answers = [await one.next(), await one.next(), await one.next(), await one.next(), await one.next()].map(shown);
+  expect(answers).toEqual(['(error) OOM the journal is full', answer, 'OK', 'y', 'OK']);
+  await one.closed;
+  expect(await other.show('GET', 'a')).toBe('y');
+});
+
+test('who sends all at once and no more is answered, and let go, also where the group failed', async () => {
+  const harness = await openHarness();
+  onTestFinished(() => harness.end());
+  const keys = new FullJournal(harness.context, { versions: new Versions(harness.engine, { leap: false }) });
+  const { client } = await serveKeys(keys);
+  const one = await client();
+  keys.failing = 1;
+  one.send('SET a 1\r\nGET a\r\n');
+  one.socket.end();
+  expect([await one.next(), String(await one.next())]).toEqual(['OK', '1']);
+  await one.closed;
 });
 
 test('a store that is full says what to do, in words that clients know', async () => {
