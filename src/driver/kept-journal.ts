@@ -10,7 +10,8 @@ import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { LogFile } from '../log/log-file.ts';
 import { decodeOperations } from '../log/record.ts';
-import type { LmdbEngine, ReplayedData } from '../metadata/lmdb/engine.ts';
+import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
+import type { ReplayedData } from '../metadata/lmdb/options.ts';
 
 export class KeptJournal {
   readonly #path: string;

@@ -9,7 +9,7 @@ import type { WorkerPool } from '../kv/worker-pool.ts';
 import type { Row } from '../metadata/engine.ts';
 import { databaseExists, setDatabaseAside } from '../metadata/lmdb/database-files.ts';
 import { LmdbEngine } from '../metadata/lmdb/engine.ts';
-import type { ReplayedData } from '../metadata/lmdb/engine.ts';
+import type { ReplayedData } from '../metadata/lmdb/options.ts';
 import { KEY_VERSION_LEASE } from '../metadata/key-rows.ts';
 import { BOOKKEEPING, decodeNumber, encodeNumber, keys } from '../metadata/schema.ts';
 import { databaseReserve } from './database-reserve.ts';

@@ -9,7 +9,8 @@ import { failureOf } from '../kv/replication.ts';
 import { isNewer, readMetadata, readRecords } from '../kv/log-reader.ts';
 import type { WorkerLink } from '../kv/worker-link.ts';
 import { decodeOperations, decodeRecord } from '../log/record.ts';
-import type { LmdbEngine, ReplayedData } from '../metadata/lmdb/engine.ts';
+import type { LmdbEngine } from '../metadata/lmdb/engine.ts';
+import type { ReplayedData } from '../metadata/lmdb/options.ts';
 
 export interface Candidate {
   readonly link: WorkerLink;

@@ -16,7 +16,7 @@ import { databaseExists, eraseDatabase, setDatabaseAside } from '../metadata/lmd
 import { DatabaseDamagedError, JournalLostError } from '../metadata/lmdb/database-errors.ts';
 import { LmdbEngine } from '../metadata/lmdb/engine.ts';
 import type { Row } from '../metadata/engine.ts';
-import type { ReplayedData } from '../metadata/lmdb/engine.ts';
+import type { ReplayedData } from '../metadata/lmdb/options.ts';
 import { databaseReserve } from './database-reserve.ts';
 import { DatabaseTrust } from './database-trust.ts';
 import { placeJournal } from './journal-place.ts';

@@ -133,7 +133,13 @@ export class Durability {
   }
 
   #tick(): void {
-    this.#engine.commitBatch();
+    try {
+      this.#engine.commitBatch();
+    } catch (error) {
+      // The engine has told who opened it, who ends it.
+      this.#logger.error({ err: error }, 'the metadata cannot be written');
+      return;
+    }
     if (this.#ticking !== undefined) return;
     this.#ticking = this.#background()
       .catch((error: unknown) => {

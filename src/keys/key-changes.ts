@@ -112,6 +112,8 @@ export class KeyChanges implements KeyTransaction {
   #change(slot: Slot, after: NewRow | undefined): void {
     const earlier = slot.after?.value;
     if (earlier !== undefined && !Buffer.isBuffer(earlier) && earlier !== after?.value) this.superseded.push(earlier as BlockValue);
+    // Each block of the value that goes is a change of its own.
+    if (!slot.changed) this.bytes += (slot.before?.blocks.length ?? 0) * CHANGE_BYTES;
     slot.changed = true;
     slot.after = after;
     this.bytes += CHANGE_BYTES + 3 * slot.key.length;

@@ -52,7 +52,11 @@ export interface MetadataView {
 export interface MetadataEngine {
   /** Committed rows, and those of transactions not yet in a batch. */
   readonly reader: Reader;
-  /** Process-proof when it returns. */
+  /**
+   * Process-proof when it returns. FsError ENOSPC: nothing happened. EIO: nothing, or, where it is the journal that failed,
+   * perhaps all; the engine takes no more changes then, so that nothing is done twice. What is done inside `work` by a
+   * transaction of its own, as a lease of numbers, has its record before this one, and stays though this one fails.
+   */
   transact<T>(cause: Cause | null, work: (transaction: Transaction) => T): T;
   /** Sequence of the last transaction. */
   readonly lastSequence: Sequence;

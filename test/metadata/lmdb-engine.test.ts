@@ -8,7 +8,7 @@ import type { DriverEpoch, InodeNumber, Sequence } from '../../src/base/ids.ts';
 import { setDatabaseAside } from '../../src/metadata/lmdb/database-files.ts';
 import { JournalLostError } from '../../src/metadata/lmdb/database-errors.ts';
 import { LmdbEngine } from '../../src/metadata/lmdb/engine.ts';
-import type { ReplayedData } from '../../src/metadata/lmdb/engine.ts';
+import type { ReplayedData } from '../../src/metadata/lmdb/options.ts';
 import { decodeOperations, decodeRecord } from '../../src/log/record.ts';
 
 const key = (text: string): Buffer => Buffer.from(`\x90${text}`, 'latin1');

@@ -20,33 +20,10 @@ import { BufferedTransaction } from './buffered-transaction.ts';
 import { openRow, sealRow, verifyRows } from './checked-rows.ts';
 import { APPLIED_SEQUENCE, INODE_COUNT, ownNumber, putOwn, rowCount, upgradeRows } from './own-rows.ts';
 import { DatabaseDamagedError, JournalLostError } from './database-errors.ts';
+import type { LmdbEngineOptions, ReplayedData } from './options.ts';
 import { RequestResults } from './request-results.ts';
 import { lmdbView } from './view.ts';
 import { isInodeKey, keys } from '../schema.ts';
-
-/** A journal record that carried small data which may not be on the workers yet. */
-export interface ReplayedData {
-  readonly id: BlockId;
-  readonly data: Buffer;
-  readonly sequence: Sequence;
-}
-
-export interface LmdbEngineOptions {
-  readonly directory: string;
-  /** Where the journal lies; need not survive the machine, must survive the process. Default: below `directory`. */
-  readonly journalDirectory?: string;
-  readonly epoch: DriverEpoch;
-  /** Epoch of the first driver of this mount: requests of former mounts had the same numbers, their results do not count. Default: `epoch`. */
-  readonly mountEpoch?: DriverEpoch;
-  /** The last holder closed it: no journal is needed. Else a journal that is behind the rows is one that was lost. */
-  readonly closedCleanly?: boolean;
-  /** Called before LMDB's file grows: sets space aside for it, false when there is none. */
-  readonly reserveSpace?: () => boolean;
-  /** Told once when nothing more can be acknowledged: the process must end, the journal has all that was. */
-  readonly onFailure?: (error: Error) => void;
-  /** Changes after which the open LMDB transaction is committed without waiting for an idle moment. */
-  readonly batchOperationsMax?: number;
-}
 
 export class LmdbEngine implements MetadataEngine {
   readonly #directory: string;
@@ -168,7 +145,7 @@ export class LmdbEngine implements MetadataEngine {
   }
 
   transact<T>(cause: Cause | null, work: (transaction: Transaction) => T): T {
-    if (this.#failed !== undefined) throw new FsError('EIO', 'the metadata can take no more changes; the driver is ending', { cause: this.#failed });
+    this.#assertWorks();
     const transaction = new BufferedTransaction(this.reader);
     const value = work(transaction);
     if (transaction.operations.length > 0) this.#commit(cause, transaction);
@@ -222,12 +199,16 @@ export class LmdbEngine implements MetadataEngine {
     return this.#journal.bytes;
   }
 
-  #fail(error: Error): FsError {
+  #assertWorks(): void {
+    if (this.#failed !== undefined) throw new FsError('EIO', 'the metadata can take no more changes; the driver is ending', { cause: this.#failed });
+  }
+
+  #fail(error: Error, message = 'the metadata cannot be written'): FsError {
     if (this.#failed === undefined) {
       this.#failed = error;
       this.#onFailure?.(error);
     }
-    return new FsError('EIO', 'the metadata cannot be written', { cause: error });
+    return new FsError('EIO', message, { cause: error });
   }
 
   /** What LMDB cannot read it cannot be asked again: a successor makes the rows anew. */
@@ -324,6 +305,8 @@ export class LmdbEngine implements MetadataEngine {
   };
 
   #commit(cause: Cause | null, transaction: BufferedTransaction): void {
+    // One that was made while this was prepared, for a lease of numbers, may have failed.
+    this.#assertWorks();
     const sequence = (this.#sequence + 1) as Sequence;
     const record = encodeRecord({
       sequence,
@@ -338,22 +321,33 @@ export class LmdbEngine implements MetadataEngine {
     } catch (error) {
       // Nothing was appended then (log/log-file.ts).
       if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw new FsError('ENOSPC', 'no room for the metadata journal', { cause: error });
-      throw this.#fail(error as Error);
+      throw this.#fail(error as Error, 'the journal of the metadata cannot be written; whether this change is in it is not known');
     }
     this.#sequence = sequence;
+    try {
+      this.#applyTransaction(transaction);
+    } catch (error) {
+      // It is in the journal, so it is done, and a successor has it: only this engine cannot go on.
+      this.#fail(error as Error);
+    }
+  }
+
+  #applyTransaction({ operations, inodeDelta }: BufferedTransaction): void {
     this.#begin();
-    for (const operation of transaction.operations) {
+    for (const operation of operations) {
       if (operation.kind === 'put') this.#db.put(operation.key as never, sealRow(operation.key, operation.value));
       else if (operation.kind === 'delete') this.#db.remove(operation.key as never);
     }
-    this.#inodeCount += transaction.inodeDelta;
-    this.#operationsInBatch += transaction.operations.length;
+    this.#inodeCount += inodeDelta;
+    this.#operationsInBatch += operations.length;
     if (this.#operationsInBatch >= this.#batchOperationsMax) this.commitBatch();
   }
 
   /** Opens the LMDB write transaction: lmdb keeps it open until the thenable that its callback returned is settled. */
   #begin(): void {
     if (this.#finish !== undefined) return;
+    // Rows of a batch that failed are missing: none may be committed behind them as if they were there.
+    this.#assertWorks();
     // oxlint-disable-next-line unicorn/no-thenable -- a promise would settle a turn too late
     this.#db.transactionSync(() => ({ then: (settle: (result?: never) => void) => { this.#finish = settle; } }) as never, 2);
     assert(this.#finish !== undefined, 'lmdb opened a transaction');
