@@ -1,10 +1,16 @@
 // Values that a client sends ahead in pieces: gathered by number, each handed to the backend as a stream.
+//
+// While one is on its way nothing that no row names is collected, since its blocks are such: so it has a time limit. What
+// is dropped then keeps its number until the client discards it, lest the rest of it be taken for a value of its own.
+import { LIMITS } from '../base/limits.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { StagedValue, StoreBackend } from './backend.ts';
 
 interface Stage {
   readonly feed: Feed;
-  readonly value: Promise<StagedValue>;
+  readonly timer: NodeJS.Timeout;
+  /** Rejected when it was dropped. */
+  value: Promise<StagedValue>;
 }
 
 export class Staging {
@@ -28,21 +34,20 @@ export class Staging {
     return (await stage.value).bytes;
   }
 
-  /** To be committed: it is the backend's from now on. */
+  /** To be committed: it is the backend's from now on. StoreError TIMEOUT for one that came too late. */
   async take(id: number): Promise<StagedValue> {
     const stage = this.#stages.get(id);
     if (stage === undefined) throw new StoreError('INVALID', `there is no staged value ${id}`);
     const value = await stage.value;
-    this.#stages.delete(id);
+    this.#forget(id, stage);
     return value;
   }
 
   discard(id: number): void {
     const stage = this.#stages.get(id);
     if (stage === undefined) return;
-    this.#stages.delete(id);
-    stage.feed.fail(new StoreError('CLOSED', 'the value is not wanted any more'));
-    stage.value.then((value) => this.#backend.discard(value), () => {});
+    this.#forget(id, stage);
+    this.#drop(stage, new StoreError('CLOSED', 'the value is not wanted any more'));
   }
 
   close(): void {
@@ -50,23 +55,44 @@ export class Staging {
   }
 
   #begin(id: number): Stage {
+    if (this.#stages.size >= LIMITS.stagedValuesMax) throw new StoreError('BUSY', `${this.#stages.size} values are on their way over this connection: no more may be before one of them is set`);
     const feed = new Feed();
     const value = this.#backend.stage(feed);
     // Whoever asks for it is told.
     value.catch(() => {});
-    const stage = { feed, value };
+    const timer = setTimeout(() => this.#drop(stage, tooLate()), LIMITS.stagedValueMs).unref();
+    const stage: Stage = { feed, value, timer };
     this.#stages.set(id, stage);
     return stage;
   }
+
+  #drop(stage: Stage, error: StoreError): void {
+    const { value, feed } = stage;
+    stage.value = Promise.reject(error);
+    stage.value.catch(() => {});
+    feed.fail(error);
+    value.then((made) => this.#backend.discard(made), () => {});
+  }
+
+  #forget(id: number, { timer }: Stage): void {
+    clearTimeout(timer);
+    this.#stages.delete(id);
+  }
+}
+
+function tooLate(): StoreError {
+  return new StoreError('TIMEOUT', `the value was not sent and set within ${LIMITS.stagedValueMs / 1000} s of its first piece: it was dropped, and nothing of the change is done`);
 }
 
 /** A stream that one side pushes and the other pulls; a push is over when its piece is pulled. */
 class Feed implements AsyncIterable<Buffer> {
-  readonly #pieces: { readonly piece: Buffer; readonly taken: () => void }[] = [];
+  #pieces: { readonly piece: Buffer; readonly taken: () => void }[] = [];
   #end: { readonly error: Error | undefined } | undefined;
   #wake: () => void = () => {};
 
+  /** One that failed takes nothing any more. */
   push(piece: Buffer): Promise<void> {
+    if (this.#end?.error !== undefined) return Promise.reject(this.#end.error);
     return new Promise((taken) => {
       this.#pieces.push({ piece, taken });
       this.#wake();
@@ -80,6 +106,7 @@ class Feed implements AsyncIterable<Buffer> {
 
   fail(error: Error): void {
     this.#end = { error };
+    this.#pieces = [];
     this.#wake();
   }
 

@@ -167,6 +167,12 @@ export const LIMITS = {
   rowValueBytesMax: 256,
   /** How often a large value is put again, that was on its way while its store was opened anew. */
   reopenedAttempts: 4,
+  /**
+   * A value that another process sends in pieces is set, or dropped, within this time: until then no block that nothing names
+   * is collected. And how many of them one connection may have.
+   */
+  stagedValueMs: 10 * 60_000,
+  stagedValuesMax: 16_384,
   /** Small values that were read from the shards, kept in memory. */
   valueCacheBytes: 64 * MiB,
   /** How long a lock is waited for, where the caller does not say; and how often it is renewed at most. */
