@@ -1,10 +1,11 @@
 // A store in the process that opened it: its calls on the key space, those of one turn of the event loop as one record of the log.
 import { LIMITS } from '../base/limits.ts';
-import { ConflictError, ReopenedError, StoreError } from '../keys/errors.ts';
+import { CommitQueue } from '../keys/commit-queue.ts';
+import { ConflictError, StoreError } from '../keys/errors.ts';
 import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
 import type { LeaseGrant, Leases } from '../keys/leases.ts';
+import { withPrepared } from '../keys/prepared.ts';
 import type { Change, ChangeResult, Condition, FoundValue, OpenValue, RangePage, ShardChange, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
-import { CommitQueue } from './commit-queue.ts';
 
 export interface EmbeddedParts {
   readonly keys: KeySpace;
@@ -14,6 +15,8 @@ export interface EmbeddedParts {
   /** Syncs, and ends what the store runs on. */
   close(): Promise<void>;
 }
+
+type LargeChange = Extract<Change, { kind: 'set' }> & { readonly value: Buffer };
 
 /** A change whose value is where the key space wants it. */
 type ReadyChange =
@@ -62,7 +65,7 @@ export class EmbeddedBackend implements StoreBackend {
     const entry = this.#keys.get(key);
     if (entry === undefined) return undefined;
     const { bytes, version, expiresMs } = entry;
-    return { bytes, version, expiresMs, read: async (offset, length) => own(await this.#keys.read(entry, offset, length)) };
+    return { bytes, version, expiresMs, read: async (offset, length) => this.#keys.read(entry, offset, length) };
   }
 
   async stage(value: Buffer | AsyncIterable<Uint8Array>): Promise<StagedValue> {
@@ -77,22 +80,13 @@ export class EmbeddedBackend implements StoreBackend {
   }
 
   async commit(changes: readonly Change[], options: { readonly sync: boolean }): Promise<ChangeResult[]> {
-    if (!changes.some(isLarge)) return this.#add(changes as readonly ReadyChange[], options);
-    for (let attempt = 1; ; attempt++) {
-      await this.#keys.paused();
-      const prepared: PreparedValue[] = [];
-      let isReady = false;
-      try {
-        const ready = await this.#prepare(changes, prepared);
-        isReady = true;
-        return await this.#add(ready, options);
-      } catch (error) {
-        for (const value of prepared) this.discard(value);
-        // Nothing of it was done: what is in memory is put again where the store is now. What was staged cannot be.
-        const wasReopened = error instanceof ReopenedError || (!isReady && this.#keys.paused() !== undefined);
-        if (!wasReopened || attempt >= LIMITS.reopenedAttempts || changes.some(isStaged)) throw error;
-      }
-    }
+    // Smaller ones ride in the record, also where the key space would rather have them prepared: calls keep their order.
+    const large = changes.filter(isLarge);
+    if (large.length === 0) return this.#add(changes as readonly ReadyChange[], options);
+    return withPrepared(this.#keys, large.map(({ value }) => value), (prepared) => {
+      let used = 0;
+      return this.#add(changes.map((change) => (change === large[used] ? { ...large[used]!, value: prepared[used++]! } : change as ReadyChange)), options);
+    }, { mayRepeat: !changes.some(isStaged) });
   }
 
   #add(changes: readonly ReadyChange[], { sync }: { readonly sync: boolean }): Promise<ChangeResult[]> {
@@ -159,8 +153,8 @@ export class EmbeddedBackend implements StoreBackend {
   #found(key: Buffer, entry: KeyEntry): FoundValue | Promise<FoundValue | undefined> {
     const { version, expiresMs } = entry;
     const value = this.#keys.load(entry);
-    if (Buffer.isBuffer(value)) return { value: own(value), version, expiresMs };
-    return value.then((loaded) => ({ value: own(loaded), version, expiresMs }), (error: unknown) => this.#findAgain(key, error));
+    if (Buffer.isBuffer(value)) return { value, version, expiresMs };
+    return value.then((loaded) => ({ value: loaded, version, expiresMs }), (error: unknown) => this.#findAgain(key, error));
   }
 
   async #findAgain(key: Buffer, first: unknown): Promise<FoundValue | undefined> {
@@ -169,25 +163,12 @@ export class EmbeddedBackend implements StoreBackend {
       const entry = this.#keys.get(key);
       if (entry === undefined) return undefined;
       try {
-        return { value: own(await this.#keys.load(entry)), version: entry.version, expiresMs: entry.expiresMs };
+        return { value: await this.#keys.load(entry), version: entry.version, expiresMs: entry.expiresMs };
       } catch (again) {
         error = again;
       }
     }
     throw error;
-  }
-
-  async #prepare(changes: readonly Change[], prepared: PreparedValue[]): Promise<ReadyChange[]> {
-    const ready: ReadyChange[] = [];
-    for (const change of changes) {
-      if (!isLarge(change)) ready.push(change as ReadyChange);
-      else {
-        const value = await this.#keys.prepare(change.value);
-        prepared.push(value);
-        ready.push({ ...change, value });
-      }
-    }
-    return ready;
   }
 
   /**
@@ -225,17 +206,12 @@ function isStaged(change: Change): boolean {
   return change.kind === 'set' && !Buffer.isBuffer(change.value);
 }
 
-function isLarge(change: Change): change is Extract<Change, { kind: 'set' }> & { readonly value: Buffer } {
+function isLarge(change: Change): change is LargeChange {
   return change.kind === 'set' && Buffer.isBuffer(change.value) && change.value.length > LIMITS.inlineBytesMax;
 }
 
 function isChanged(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'CHANGED';
-}
-
-/** Small values may be the key space's own, and callers may change what they get. */
-function own(value: Buffer): Buffer {
-  return value.length <= LIMITS.inlineBytesMax ? Buffer.from(value) : value;
 }
 
 /** How many rows have values of up to so many bytes together; at least one. */

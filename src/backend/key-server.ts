@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { CommitQueue } from '../keys/commit-queue.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { KeySpace } from '../keys/key-space.ts';
 import type { Command, ServerFacts } from '../resp/command.ts';
@@ -46,6 +47,7 @@ export class KeyServer {
   readonly #options: KeyServerOptions;
   readonly #server: Server;
   readonly #executor: Executor;
+  readonly #commits: CommitQueue;
   readonly #scans = new ScanCursors();
   readonly #clients = new Map<Session, Client>();
   readonly #facts: ServerFacts;
@@ -61,6 +63,7 @@ export class KeyServer {
   private constructor(place: ServerPlace, options: KeyServerOptions) {
     this.#place = place;
     this.#options = options;
+    this.#commits = new CommitQueue(options.keys);
     this.#executor = new Executor(options.keys, { syncs: options.syncs === true, logger: options.logger });
     this.#table = commandTable(options.commands);
     this.#isPassword = options.password === undefined ? undefined : passwordCheck(options.password);
@@ -113,7 +116,7 @@ export class KeyServer {
       return;
     }
     const session = createSession({ id: ++this.#connectionsMade, address: addressOf(socket, this.#place), isKnown: this.#isPassword === undefined });
-    const context = { keys, session, scans: this.#scans, facts: this.#facts, isPassword: this.#isPassword, table: this.#table };
+    const context = { keys, commits: this.#commits, session, scans: this.#scans, facts: this.#facts, isPassword: this.#isPassword, table: this.#table };
     const connection = new Connection({ context, outlet: outletOf(socket, () => this.#weighLater(session)), runner: this.#executor });
     const client: Client = { socket, connection, bytes: 0 };
     this.#clients.set(session, client);

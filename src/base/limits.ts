@@ -173,8 +173,11 @@ export const LIMITS = {
    */
   stagedValueMs: 10 * 60_000,
   stagedValuesMax: 16_384,
-  /** Small values that were read from the shards, kept in memory. */
-  valueCacheBytes: 64 * MiB,
+  /** Values from this size on are put on the shards at once, though they could ride in the log, while above half of pendingBytesSoft waits to be moved. */
+  directValueBytesMin: 1 * KiB,
+  /** Small values that are kept in memory: this share of it, and at most so many bytes. */
+  valueCacheShare: 1 / 16,
+  valueCacheBytesMax: 1024 * MiB,
   /** How long a lock is waited for, where the caller does not say; and how often it is renewed at most. */
   lockWaitMs: 30_000,
   lockRenewMinMs: 10,

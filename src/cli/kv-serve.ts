@@ -11,7 +11,7 @@ import { EXIT_CODES_HELP } from './failure.ts';
 import { asUserError } from './kv-open.ts';
 import { resolveVolume } from './locate.ts';
 import { print } from './terminal.ts';
-import { parseCount } from './values.ts';
+import { parseCount, parseSize } from './values.ts';
 
 interface ServeOptions {
   readonly store: string;
@@ -20,6 +20,7 @@ interface ServeOptions {
   readonly passwordFile?: string;
   readonly sync?: boolean;
   readonly clients?: number;
+  readonly cache?: number;
 }
 
 /** Not an option: everybody who may list processes sees those. */
@@ -35,6 +36,7 @@ export function registerKvServe(kv: Command): void {
     .option('--port <n>', 'the port to listen on; 0: a free one, which is printed', parsePort, PORT_DEFAULT)
     .option('--password-file <file>', 'its first line is the password that clients have to give (AUTH)')
     .option('--sync', 'answer a write when it survives a power cut; else it does so within a second')
+    .option('--cache <size>', 'memory for small values (a sixteenth of it, at most 1G)', parseSize)
     .option('--clients <n>', 'the most connections at a time (10000)', parseCount)
     .addHelpText('after', EXIT_CODES_HELP)
     .action(async (options: ServeOptions, command: Command) => {
@@ -49,7 +51,7 @@ async function run(options: ServeOptions, { password, logLevel }: { password: st
   if (!existsSync(join(path, VOLUME_FILE))) throw new UserError(`there is no store at ${path}: make one with: sdfs kv init ${path}`, EXIT.notFound);
   try {
     const ended = untilSignal();
-    await using served = await serveStore({ path, create: false, sync: options.sync, logLevel }, { place: { host: options.host, port: options.port }, password, clientsMax: options.clients });
+    await using served = await serveStore({ path, create: false, sync: options.sync, cacheBytes: options.cache, logLevel }, { place: { host: options.host, port: options.port }, password, clientsMax: options.clients });
     print(`serving ${path} at ${describePlace({ host: options.host, port: served.port })}`);
     await ended;
   } catch (error) {

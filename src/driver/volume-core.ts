@@ -51,6 +51,8 @@ export interface CoreCallbacks {
   readonly onRefused: (worker: WorkerId, refusal: { cause: Error }) => void;
   /** An assertion is broken, or the metadata cannot be written: this process must not acknowledge anything more. */
   readonly onDefect: (error: Error) => void;
+  /** Memory for small values of keys. Default: a share of it. */
+  readonly keyCacheBytes?: number | undefined;
 }
 
 export class VolumeCore {
@@ -73,7 +75,7 @@ export class VolumeCore {
   readonly #readOnly: boolean;
   readonly #logger: Logger;
 
-  private constructor(parts: { start: DriverStart; logger: Logger; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; engine: LmdbEngine; trust: DatabaseTrust; pending: PendingBlocks; context: VfsContext; versions: Versions; rowsVerified: boolean }) {
+  private constructor(parts: { start: DriverStart; logger: Logger; pool: WorkerPool; members: Members; replicas: LogReplicas; blocks: KvBlockEngine; engine: LmdbEngine; trust: DatabaseTrust; pending: PendingBlocks; context: VfsContext; versions: Versions; rowsVerified: boolean; keyCacheBytes: number | undefined }) {
     const { start, logger, pool, context } = parts;
     this.pool = pool;
     this.members = parts.members;
@@ -81,7 +83,7 @@ export class VolumeCore {
     this.blocks = parts.blocks;
     this.engine = parts.engine;
     this.context = context;
-    this.keys = new LocalKeySpace(context, { versions: parts.versions });
+    this.keys = new LocalKeySpace(context, { versions: parts.versions, cacheBytes: parts.keyCacheBytes });
     this.leases = new LocalKeySpace(context, { versions: parts.versions, area: KEY_AREAS.leases });
     this.#sweepers = [this.keys, this.leases].map((keys) => new ExpirySweeper(keys, { logger }));
     this.rowsCheck = new RowsCheck(parts.engine, { verified: parts.rowsVerified, logger });
@@ -136,7 +138,7 @@ export class VolumeCore {
     if (isNew) versions.lease();
     // A raised block epoch has to be safe before a block is named by it, and versions that leaped before one is told.
     if (newBlockEpoch || isNew) await durability.sync();
-    return new VolumeCore({ rowsVerified: opened.verified, start, logger, pool, members, replicas, blocks, engine, trust, pending, context, versions });
+    return new VolumeCore({ rowsVerified: opened.verified, keyCacheBytes: callbacks.keyCacheBytes, start, logger, pool, members, replicas, blocks, engine, trust, pending, context, versions });
   }
 
   /** Small data that is not on the workers yet. */

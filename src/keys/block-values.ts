@@ -1,7 +1,6 @@
 // Values that lie in blocks: put before the change that names them, read from memory or from the shards.
 import { assert } from '../base/assert.ts';
 import { FsError } from '../base/errors.ts';
-import { blockKey } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { overlap } from '../base/overlap.ts';
@@ -12,6 +11,7 @@ import type { ValueBlock } from '../metadata/key-rows.ts';
 import { ReopenedError, StoreError } from './errors.ts';
 import type { PreparedValue } from './key-space.ts';
 import type { KeyStores } from './stores.ts';
+import { ValueCache, defaultCacheBytes } from './value-cache.ts';
 
 /** Blocks of one value that are being put at once. */
 const PUTS_MAX = 4;
@@ -23,10 +23,13 @@ export class BlockValue implements PreparedValue {
   readonly era: WriteEra;
   /** Whose allocator keeps its blocks. */
   readonly owner: BlockValues;
+  /** Its bytes, where they are few. */
+  readonly small: Buffer | undefined;
   used = false;
 
-  constructor(blocks: readonly ValueBlock[], { era, owner }: { era: WriteEra; owner: BlockValues }) {
+  constructor(blocks: readonly ValueBlock[], { era, owner, small }: { era: WriteEra; owner: BlockValues; small?: Buffer }) {
     this.blocks = blocks;
+    this.small = small;
     this.owner = owner;
     this.bytes = blocks.reduce((sum, piece) => sum + piece.bytes, 0);
     this.era = era;
@@ -35,12 +38,12 @@ export class BlockValue implements PreparedValue {
 
 export class BlockValues {
   readonly #stores: KeyStores;
-  /** Small blocks that were read, the one that was used last at the end. Blocks never change, so neither does what is here. */
-  readonly #cache = new Map<string, Buffer>();
-  #cacheBytes = 0;
+  readonly #cache: ValueCache;
 
-  constructor(stores: KeyStores) {
+  /** `cacheBytes`: of memory for small values. */
+  constructor(stores: KeyStores, cacheBytes = defaultCacheBytes()) {
     this.#stores = stores;
+    this.#cache = new ValueCache(cacheBytes);
   }
 
   /** [offset, offset + bytes) of a value. Rejects as the block engine does. */
@@ -60,42 +63,53 @@ export class BlockValues {
   }
 
   #readBlock(piece: ValueBlock, offset: number, bytes: number): Buffer | Promise<Buffer> {
-    const held = this.#stores.pending.get(piece.block) ?? this.#cached(piece.block);
-    if (held !== undefined) return held.subarray(offset, offset + bytes);
     const isSmall = piece.bytes <= LIMITS.inlineBytesMax;
+    const held = isSmall ? this.#cache.get(piece.block, offset, bytes) ?? this.#riding(piece.block, offset, bytes) : undefined;
+    if (held !== undefined) return held;
     const read = this.#stores.blocks.get(piece.block, isSmall ? 0 : offset, isSmall ? piece.bytes : bytes);
     return read.then((parts) => {
       const whole = joined(parts);
       if (!isSmall) return whole;
-      this.#keep(piece.block, whole);
-      return whole.subarray(offset, offset + bytes);
+      this.#cache.add(piece.block, whole);
+      // Not with the whole frame in which it came.
+      return Buffer.from(whole.subarray(offset, offset + bytes));
     });
   }
 
-  #cached(id: BlockId): Buffer | undefined {
-    if (this.#cache.size === 0) return undefined;
-    const name = blockKey(id);
-    const held = this.#cache.get(name);
-    if (held === undefined) return undefined;
-    this.#cache.delete(name);
-    this.#cache.set(name, held);
-    return held;
+  #riding(id: BlockId, offset: number, bytes: number): Buffer | undefined {
+    const data = this.#stores.pending.get(id);
+    return data === undefined ? undefined : Buffer.from(data.subarray(offset, offset + bytes));
   }
 
-  #keep(id: BlockId, data: Buffer): void {
-    const name = blockKey(id);
-    if (this.#cache.has(name)) return;
-    this.#cache.set(name, data);
-    this.#cacheBytes += data.length;
-    for (const [oldest, { length }] of this.#cache) {
-      if (this.#cacheBytes <= LIMITS.valueCacheBytes) break;
-      this.#cache.delete(oldest);
-      this.#cacheBytes -= length;
-    }
+  /** A small value is read from memory from now on, in place of the one that it replaces. */
+  keep(id: BlockId, value: Buffer, replaced: BlockId | undefined): void {
+    this.#cache.add(id, value, replaced);
+  }
+
+  /** No row names it any more. */
+  forget(id: BlockId): void {
+    this.#cache.delete(id);
   }
 
   /** Puts a value on the shards. StoreError TOO_LARGE, FULL, UNAVAILABLE, INVALID for a stream of something else than bytes. */
-  async put(value: Buffer | AsyncIterable<Uint8Array>): Promise<BlockValue> {
+  put(value: Buffer | AsyncIterable<Uint8Array>): Promise<BlockValue> {
+    return Buffer.isBuffer(value) && value.length > 0 && value.length <= LIMITS.inlineBytesMax ? this.#putSmall(value) : this.#putBlocks(value);
+  }
+
+  async #putSmall(value: Buffer): Promise<BlockValue> {
+    const { allocator } = this.#stores;
+    const era = allocator.beginWrite();
+    try {
+      const block = allocator.block();
+      await this.#putOrMakeRoom(block, value);
+      return new BlockValue([{ block, bytes: value.length }], { era, owner: this, small: value });
+    } catch (error) {
+      this.discard(new BlockValue([], { era, owner: this }));
+      throw asStoreError(error);
+    }
+  }
+
+  async #putBlocks(value: Buffer | AsyncIterable<Uint8Array>): Promise<BlockValue> {
     const era = this.#stores.allocator.beginWrite();
     const blocks: ValueBlock[] = [];
     const put = async (data: Buffer): Promise<void> => {

@@ -24,7 +24,7 @@ export interface PreparedValue {
 export interface KeyTransaction {
   /** Undefined for a key that is not there or has expired. Sees what this transaction did. */
   get(key: Buffer): KeyEntry | undefined;
-  /** The new version. Bytes above LIMITS.inlineBytesMax are to be prepared first. Keeps the Buffers: do not change them. */
+  /** The new version. Bytes above LIMITS.inlineBytesMax are to be prepared first. Copies the key and the value. */
   set(key: Buffer, value: Buffer | PreparedValue, options?: { readonly expiresMs?: number | undefined }): number;
   /** Whether there was one. */
   delete(key: Buffer): boolean;
@@ -51,13 +51,18 @@ export interface KeySpace {
   paused(): Promise<void> | undefined;
   get(key: Buffer): KeyEntry | undefined;
   /**
-   * The value of an entry: at once where it is in memory. Up to LIMITS.inlineBytesMax it may be the space's own: copy it
-   * before somebody changes it. StoreError CHANGED when it was replaced or deleted meanwhile.
+   * The value of an entry: at once where it is in memory. It is the caller's own, or the entry's. StoreError CHANGED when
+   * it was replaced or deleted meanwhile.
    */
   load(entry: KeyEntry): Buffer | Promise<Buffer>;
   /** Some bytes of it, [offset, offset + bytes), which lie in it. */
   read(entry: KeyEntry, offset: number, bytes: number): Buffer | Promise<Buffer>;
-  /** Puts a value that is too large to ride in a change where it will lie. StoreError TOO_LARGE, FULL, UNAVAILABLE. */
+  /**
+   * Whether a value of so many bytes should be prepared before it is set: always above LIMITS.inlineBytesMax, smaller
+   * ones while so many come that it costs less to put them on the shards at once than to move them there later.
+   */
+  isLarge(bytes: number): boolean;
+  /** Puts a value where it will lie. StoreError TOO_LARGE, FULL, UNAVAILABLE. Keeps the Buffer until it resolves: do not change it. */
   prepare(value: Buffer | AsyncIterable<Uint8Array>): Promise<PreparedValue>;
   /** Of one that will not be set. */
   discard(value: PreparedValue): void;

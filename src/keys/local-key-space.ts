@@ -1,7 +1,8 @@
 // Mutable keys over ordered rows and immutable blocks: each change is one record of the log, small values ride in it.
 //
 // A value of up to LIMITS.rowValueBytesMax lies in the key's row. One of up to LIMITS.inlineBytesMax becomes a block that
-// rides in the record and is moved to the shards in the background (durability/pending.ts). Larger ones are put there first.
+// rides in the record and is moved to the shards in the background (durability/pending.ts). Larger ones are put there first,
+// and smaller ones too while many come: they would be written twice.
 import { assert } from '../base/assert.ts';
 import { blockKey } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';
@@ -43,12 +44,12 @@ export class LocalKeySpace implements KeySpace {
   /** The group that runs. */
   #group: { readonly tx: Transaction; readonly effects: Effects } | undefined;
 
-  /** Spaces of one volume share their versions: none has one that another has. */
-  constructor(stores: KeyStores, options: { versions: Versions; area?: KeyArea }) {
+  /** Spaces of one volume share their versions: none has one that another has. `cacheBytes`: see BlockValues. */
+  constructor(stores: KeyStores, options: { versions: Versions; area?: KeyArea; cacheBytes?: number | undefined }) {
     this.#stores = stores;
     this.#versions = options.versions;
     this.area = options.area ?? KEY_AREAS.keys;
-    this.#values = new BlockValues(stores);
+    this.#values = new BlockValues(stores, options.cacheBytes);
     this.#countRow = keys.bookkeeping(keyCountName(this.area));
     const count = stores.engine.reader.get(this.#countRow);
     this.#count = count === undefined ? 0 : decodeNumber(count);
@@ -76,9 +77,13 @@ export class LocalKeySpace implements KeySpace {
     if (entry.inline !== undefined) return entry.inline.subarray(offset, offset + bytes);
     const local = entry as LocalEntry;
     const riding = this.#riding(local);
-    if (riding !== undefined) return riding.subarray(offset, offset + bytes);
+    if (riding !== undefined) return Buffer.from(riding.subarray(offset, offset + bytes));
     const read = this.#values.read(local.blocks, offset, bytes);
     return read instanceof Promise ? read.catch((error: unknown) => { throw this.#readFailed(local, error); }) : read;
+  }
+
+  isLarge(bytes: number): boolean {
+    return bytes > LIMITS.inlineBytesMax || (bytes >= LIMITS.directValueBytesMin && this.#stores.pending.bytes > LIMITS.pendingBytesSoft / 2);
   }
 
   prepare(value: Buffer | AsyncIterable<Uint8Array>): Promise<PreparedValue> {
@@ -235,22 +240,26 @@ export class LocalKeySpace implements KeySpace {
       tx.put(row, encodeKeyRecord({ ...entry, expiresMs: after.expiresMs }));
       return;
     }
-    if (before !== undefined) this.#forget(tx, effects, before.blocks);
     const version = after.version;
     const { value, expiresMs } = after;
     if (Buffer.isBuffer(value) && value.length <= LIMITS.rowValueBytesMax) {
+      if (before !== undefined) this.#forget(tx, effects, before.blocks);
       tx.put(row, encodeKeyRecord({ version, expiresMs, inline: value, blocks: [] }));
       return;
     }
     const blocks = Buffer.isBuffer(value) ? [this.#ride(tx, effects, value)] : this.#use(effects, value as BlockValue);
+    const small = Buffer.isBuffer(value) ? value : (value as BlockValue).small;
+    if (small !== undefined) this.#values.keep(blocks[0]!.block, small, before?.blocks[0]?.block);
+    if (before !== undefined) this.#forget(tx, effects, before.blocks);
     for (const { block, bytes } of blocks) tx.put(keys.block(block), encodeBlockRow({ bytes, references: 1, liveBytes: bytes }));
     tx.put(row, encodeKeyRecord({ version, expiresMs, inline: blocks.length === 0 ? Buffer.alloc(0) : undefined, blocks }));
   }
 
   #ride(tx: Transaction, effects: Effects, data: Buffer): ValueBlock {
     const block = this.#stores.allocator.block();
-    tx.data(block, data);
-    effects.riding.set(blockKey(block), { id: block, data });
+    const own = Buffer.from(data);
+    tx.data(block, own);
+    effects.riding.set(blockKey(block), { id: block, data: own });
     return { block, bytes: data.length };
   }
 
@@ -265,6 +274,7 @@ export class LocalKeySpace implements KeySpace {
       tx.delete(keys.block(block));
       if (!this.#stores.pending.isUnseen(block)) tx.put(keys.garbage(block), PRESENT);
       effects.freed.push(block);
+      this.#values.forget(block);
     }
   }
 }

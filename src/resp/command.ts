@@ -1,4 +1,5 @@
 // What a command is: a row of the table, and what its handler is given.
+import type { CommitQueue } from '../keys/commit-queue.ts';
 import type { KeySpace } from '../keys/key-space.ts';
 import type { ReplyWriter } from './reply-writer.ts';
 import type { ScanCursors } from './scan-cursors.ts';
@@ -16,6 +17,8 @@ export interface ServerFacts {
 
 export interface CommandContext {
   readonly keys: KeySpace;
+  /** Changes of commands that had to wait for something: those of one turn are one record. */
+  readonly commits: CommitQueue;
   readonly session: Session;
   readonly scans: ScanCursors;
   readonly facts: ServerFacts;

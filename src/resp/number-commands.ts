@@ -1,14 +1,13 @@
 // INCR and its kin: decimal 64-bit integers as values.
-import type { KeySpace } from '../keys/key-space.ts';
 import { exactInteger, isInteger64, parseInteger } from './arguments.ts';
-import type { Command, Handler, Later } from './command.ts';
+import type { Command, CommandContext, Handler, Later } from './command.ts';
 import { CommandError } from './errors.ts';
 import type { ReplyWriter } from './reply-writer.ts';
 import { checkKey } from './string-commands.ts';
 import { updateValue } from './values.ts';
 
-function add(keys: KeySpace, key: Buffer, amount: bigint, reply: ReplyWriter): Later | void {
-  return updateValue(keys, checkKey(key), reply, {
+function add(context: CommandContext, key: Buffer, amount: bigint, reply: ReplyWriter): Later | void {
+  return updateValue(context, checkKey(key), reply, {
     change: (old, entry) => {
       const before = old === undefined ? 0n : parseInteger(old);
       if (before === undefined) throw new CommandError('ERR value is not an integer or out of range');
@@ -20,17 +19,17 @@ function add(keys: KeySpace, key: Buffer, amount: bigint, reply: ReplyWriter): L
   });
 }
 
-const incrby: Handler = ({ keys }, words, reply) => add(keys, words[1]!, exactInteger(words[2]!), reply);
+const incrby: Handler = (context, words, reply) => add(context, words[1]!, exactInteger(words[2]!), reply);
 
-const decrby: Handler = ({ keys }, words, reply) => {
+const decrby: Handler = (context, words, reply) => {
   const amount = exactInteger(words[2]!);
   if (!isInteger64(-amount)) throw new CommandError('ERR decrement would overflow');
-  return add(keys, words[1]!, -amount, reply);
+  return add(context, words[1]!, -amount, reply);
 };
 
 export const NUMBER_COMMANDS: readonly Command[] = [
-  { name: 'incr', arity: 2, kind: 'write', handler: ({ keys }, words, reply) => add(keys, words[1]!, 1n, reply), keys: [1, 1, 1] },
-  { name: 'decr', arity: 2, kind: 'write', handler: ({ keys }, words, reply) => add(keys, words[1]!, -1n, reply), keys: [1, 1, 1] },
+  { name: 'incr', arity: 2, kind: 'write', handler: (context, words, reply) => add(context, words[1]!, 1n, reply), keys: [1, 1, 1] },
+  { name: 'decr', arity: 2, kind: 'write', handler: (context, words, reply) => add(context, words[1]!, -1n, reply), keys: [1, 1, 1] },
   { name: 'incrby', arity: 3, kind: 'write', handler: incrby, keys: [1, 1, 1] },
   { name: 'decrby', arity: 3, kind: 'write', handler: decrby, keys: [1, 1, 1] },
 ];

@@ -1,13 +1,14 @@
 // GET, SET and their kin.
 import { LIMITS } from '../base/limits.ts';
-import type { KeyEntry, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
+import type { KeyEntry, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
+import { withPrepared } from '../keys/prepared.ts';
 import { SYNTAX, integer, invalidExpiry, isTimeOption, option, timeOf } from './arguments.ts';
 import type { TimeOption } from './arguments.ts';
 import { later } from './command.ts';
-import type { Command, Handler, Later } from './command.ts';
+import type { Command, CommandContext, Handler, Later } from './command.ts';
 import { CommandError } from './errors.ts';
 import type { ReplyWriter } from './reply-writer.ts';
-import { loadEntry, ownValue, readValue, updateValue, useOrDiscard, writeBulkOrNil } from './values.ts';
+import { loadEntry, readValue, updateValue, writeBulkOrNil } from './values.ts';
 
 interface SetOptions {
   readonly only: 'NX' | 'XX' | undefined;
@@ -19,12 +20,12 @@ interface SetOptions {
 
 const PLAIN: SetOptions = { only: undefined, expiresMs: 0, keepsTime: false, gets: false };
 
-const set: Handler = ({ keys }, words, reply) => {
+const set: Handler = (context, words, reply) => {
   const options = words.length === 3 ? PLAIN : setOptions(words);
   const key = checkKey(words[1]!);
   const value = words[2]!;
-  if (options.gets) return setAndGet(keys, key, value, options, reply);
-  return setValue(keys, key, value, { options, reply, write: (to, done) => (done ? to.ok() : to.nil()) });
+  if (options.gets) return setAndGet(context, key, value, options, reply);
+  return setValue(context, key, value, { options, reply, write: (to, done) => (done ? to.ok() : to.nil()) });
 };
 
 function setOptions(words: readonly Buffer[]): SetOptions {
@@ -60,15 +61,11 @@ interface SetCall {
   readonly write: (reply: ReplyWriter, done: boolean) => void;
 }
 
-function setValue(keys: KeySpace, key: Buffer, value: Buffer, { options, reply, write }: SetCall): Later | void {
-  if (value.length <= LIMITS.inlineBytesMax) return write(reply, keys.transact((transaction) => setInto(transaction, key, ownValue(value), options)));
+function setValue({ keys, commits }: CommandContext, key: Buffer, value: Buffer, { options, reply, write }: SetCall): Later | void {
+  if (!keys.isLarge(value.length)) return write(reply, keys.transact((transaction) => setInto(transaction, key, value, options)));
   return later(async () => {
     // A value that is not wanted is not put on the disks first.
-    let done = isWanted(keys.get(key), options);
-    if (done) {
-      const prepared = await keys.prepare(value);
-      done = useOrDiscard(keys, prepared, () => keys.transact((transaction) => setInto(transaction, key, prepared, options)));
-    }
+    const done = isWanted(keys.get(key), options) && await withPrepared(keys, [value], ([prepared]) => commits.add((transaction) => setInto(transaction, key, prepared!, options)));
     return (to) => write(to, done);
   });
 }
@@ -90,12 +87,12 @@ function setInto(transaction: KeyTransaction, key: Buffer, value: Buffer | Prepa
   return true;
 }
 
-function setAndGet(keys: KeySpace, key: Buffer, value: Buffer, options: SetOptions, reply: ReplyWriter): Later | void {
-  return updateValue(keys, key, reply, {
+function setAndGet(context: CommandContext, key: Buffer, value: Buffer, options: SetOptions, reply: ReplyWriter): Later | void {
+  return updateValue(context, key, reply, {
     change: (old, entry) => {
       const expiresMs = options.keepsTime ? (entry?.expiresMs ?? 0) : options.expiresMs;
       if (!isWanted(entry, options)) return { value: undefined, expiresMs: entry?.expiresMs ?? 0, result: old };
-      return { value: ownValue(value), expiresMs, result: old };
+      return { value, expiresMs, result: old };
     },
     write: writeBulkOrNil,
   });
@@ -103,31 +100,31 @@ function setAndGet(keys: KeySpace, key: Buffer, value: Buffer, options: SetOptio
 
 /** SETEX and PSETEX: key, time, value. */
 function setWithLife(how: TimeOption, command: string): Handler {
-  return ({ keys }, words, reply) => {
+  return (context, words, reply) => {
     const options = { ...PLAIN, expiresMs: lifeOf(how, words[2]!, command) };
-    return setValue(keys, checkKey(words[1]!), words[3]!, { options, reply, write: (to) => to.ok() });
+    return setValue(context, checkKey(words[1]!), words[3]!, { options, reply, write: (to) => to.ok() });
   };
 }
 
-const setnx: Handler = ({ keys }, words, reply) => setValue(keys, checkKey(words[1]!), words[2]!, {
+const setnx: Handler = (context, words, reply) => setValue(context, checkKey(words[1]!), words[2]!, {
   options: { ...PLAIN, only: 'NX' }, reply, write: (to, done) => to.integer(done ? 1 : 0),
 });
 
 const get: Handler = ({ keys }, words, reply) => readValue(keys, words[1]!, reply, writeBulkOrNil);
 
-const getset: Handler = ({ keys }, words, reply) => setAndGet(keys, checkKey(words[1]!), words[2]!, PLAIN, reply);
+const getset: Handler = (context, words, reply) => setAndGet(context, checkKey(words[1]!), words[2]!, PLAIN, reply);
 
-const getdel: Handler = ({ keys }, words, reply) => updateValue(keys, words[1]!, reply, {
+const getdel: Handler = (context, words, reply) => updateValue(context, words[1]!, reply, {
   change: (old) => ({ value: old === undefined ? undefined : null, expiresMs: 0, result: old }),
   write: writeBulkOrNil,
 });
 
-const getex: Handler = ({ keys }, words, reply) => {
+const getex: Handler = (context, words, reply) => {
   const how = words.length > 2 ? option(words[2]!) : '';
   const persists = how === 'PERSIST' && words.length === 3;
   if (words.length > 2 && !persists && !(isTimeOption(how) && words.length === 4)) throw new CommandError(SYNTAX);
   const expiresMs = isTimeOption(how) ? lifeOf(how, words[3]!, 'getex') : persists ? 0 : undefined;
-  return updateValue(keys, words[1]!, reply, {
+  return updateValue(context, words[1]!, reply, {
     change: (old, entry) => ({
       value: old !== undefined && expiresMs !== undefined && expiresMs !== 0 && expiresMs <= Date.now() ? null : undefined,
       expiresMs: expiresMs ?? entry?.expiresMs ?? 0, result: old,
@@ -138,14 +135,14 @@ const getex: Handler = ({ keys }, words, reply) => {
 
 const strlen: Handler = ({ keys }, words, reply) => reply.integer(keys.get(words[1]!)?.bytes ?? 0);
 
-const append: Handler = ({ keys }, words, reply) => {
+const append: Handler = (context, words, reply) => {
   const key = checkKey(words[1]!);
   const more = words[2]!;
-  return updateValue(keys, key, reply, {
+  return updateValue(context, key, reply, {
     change: (old, entry) => {
       const bytes = (old?.length ?? 0) + more.length;
       if (bytes > LIMITS.valueBytesMax) throw new CommandError('ERR string exceeds maximum allowed size (proto-max-bulk-len)');
-      const value = old === undefined || old.length === 0 ? ownValue(more) : Buffer.concat([old, more], bytes);
+      const value = old === undefined || old.length === 0 ? more : Buffer.concat([old, more], bytes);
       return { value, expiresMs: entry?.expiresMs ?? 0, result: bytes };
     },
     write: (to, bytes) => to.integer(bytes),
@@ -207,28 +204,20 @@ const mget: Handler = ({ keys }, words, reply) => {
 
 /** MSET and MSETNX: all keys or none, whatever ends meanwhile. */
 function setMany(only: 'NX' | undefined, answer: (reply: ReplyWriter, done: boolean) => void): Handler {
-  return ({ keys }, words, reply) => {
+  return ({ keys, commits }, words, reply) => {
     if (words.length % 2 === 0) throw new CommandError(`ERR wrong number of arguments for '${only === 'NX' ? 'msetnx' : 'mset'}' command`);
     for (let at = 1; at < words.length; at += 2) checkKey(words[at]!);
     const values = words.filter((_, at) => at > 0 && at % 2 === 0);
-    const setAll = (ready: readonly (Buffer | PreparedValue)[]): boolean => keys.transact((transaction) => {
+    const large = values.filter((value) => value.length > LIMITS.inlineBytesMax);
+    const setAll = (transaction: KeyTransaction, prepared: readonly PreparedValue[]): boolean => {
       if (only === 'NX') for (let at = 1; at < words.length; at += 2) if (transaction.get(words[at]!) !== undefined) return false;
-      ready.forEach((value, index) => transaction.set(words[2 * index + 1]!, value));
+      let used = 0;
+      values.forEach((value, index) => transaction.set(words[2 * index + 1]!, value === large[used] ? prepared[used++]! : value));
       return true;
-    });
-    if (values.every((value) => value.length <= LIMITS.inlineBytesMax)) return answer(reply, setAll(values.map(ownValue)));
-    return later(() => prepareAll(keys, values, setAll).then((done) => (to) => answer(to, done)));
+    };
+    if (large.length === 0) return answer(reply, keys.transact((transaction) => setAll(transaction, [])));
+    return later(() => withPrepared(keys, large, (prepared) => commits.add((transaction) => setAll(transaction, prepared))).then((done) => (to) => answer(to, done)));
   };
-}
-
-async function prepareAll(keys: KeySpace, values: readonly Buffer[], work: (ready: readonly (Buffer | PreparedValue)[]) => boolean): Promise<boolean> {
-  const ready: (Buffer | PreparedValue)[] = [];
-  try {
-    for (const value of values) ready.push(value.length > LIMITS.inlineBytesMax ? await keys.prepare(value) : ownValue(value));
-    return work(ready);
-  } finally {
-    for (const value of ready) if (!Buffer.isBuffer(value) && !value.used) keys.discard(value);
-  }
 }
 
 export const STRING_COMMANDS: readonly Command[] = [

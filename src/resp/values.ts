@@ -2,8 +2,9 @@
 import { LIMITS } from '../base/limits.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { KeyEntry, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
+import { withPrepared } from '../keys/prepared.ts';
 import { later } from './command.ts';
-import type { Later } from './command.ts';
+import type { CommandContext, Later } from './command.ts';
 import type { ReplyWriter } from './reply-writer.ts';
 
 /** The value that is to be there; `undefined`: it stays as it is, `null`: the key goes. */
@@ -63,7 +64,8 @@ async function loadAgain(keys: KeySpace, key: Buffer, first: unknown): Promise<B
 }
 
 /** Replaces a value by what `change` makes of it; nobody else changes it between. */
-export function updateValue<T>(keys: KeySpace, key: Buffer, reply: ReplyWriter, { change, write }: { change: Change<T>; write: (reply: ReplyWriter, result: T) => void }): Later | void {
+export function updateValue<T>(context: CommandContext, key: Buffer, reply: ReplyWriter, { change, write }: { change: Change<T>; write: (reply: ReplyWriter, result: T) => void }): Later | void {
+  const { keys } = context;
   const outcome = keys.transact((transaction) => {
     const entry = transaction.get(key);
     const old = entry === undefined ? undefined : isLoadedAtOnce(entry) ? keys.load(entry) : NOT_LOADED;
@@ -76,13 +78,13 @@ export function updateValue<T>(keys: KeySpace, key: Buffer, reply: ReplyWriter, 
     return applyUpdate(transaction, key, update, update.value);
   });
   if (outcome !== NOT_LOADED) return write(reply, outcome as T);
-  return later(() => updateLater(keys, key, change).then((result) => (to) => write(to, result)));
+  return later(() => updateLater(context, key, change).then((result) => (to) => write(to, result)));
 }
 
 const NOT_LOADED = Symbol('not loaded');
 const CHANGED = Symbol('changed');
 
-async function updateLater<T>(keys: KeySpace, key: Buffer, change: Change<T>): Promise<T> {
+async function updateLater<T>({ keys, commits }: CommandContext, key: Buffer, change: Change<T>): Promise<T> {
   for (;;) {
     const seen = keys.get(key);
     let old: Buffer | undefined;
@@ -93,12 +95,12 @@ async function updateLater<T>(keys: KeySpace, key: Buffer, change: Change<T>): P
       throw error;
     }
     const update = change(old, seen);
-    const prepared = isLarge(update.value) ? await keys.prepare(update.value) : update.value;
-    const outcome = useOrDiscard(keys, prepared, () => keys.transact((transaction) => {
+    const commit = (value: Buffer | PreparedValue | null | undefined): Promise<T | typeof CHANGED> => commits.add((transaction) => {
       const entry = transaction.get(key);
       if (entry?.version !== seen?.version || entry?.expiresMs !== seen?.expiresMs) return CHANGED;
-      return applyUpdate(transaction, key, update, prepared);
-    }));
+      return applyUpdate(transaction, key, update, value);
+    });
+    const outcome = isLarge(update.value) ? await withPrepared(keys, [update.value], ([prepared]) => commit(prepared)) : await commit(update.value);
     if (outcome !== CHANGED) return outcome as T;
   }
 }
@@ -112,20 +114,6 @@ function applyUpdate<T>(transaction: KeyTransaction, key: Buffer, update: Update
 
 function isLarge(value: Buffer | null | undefined): value is Buffer {
   return value !== null && value !== undefined && value.length > LIMITS.inlineBytesMax;
-}
-
-/** Runs `work`, which may set the value; where it did not, the value is discarded. */
-export function useOrDiscard<T>(keys: KeySpace, value: Buffer | PreparedValue | null | undefined, work: () => T): T {
-  try {
-    return work();
-  } finally {
-    if (value !== null && value !== undefined && !Buffer.isBuffer(value) && !value.used) keys.discard(value);
-  }
-}
-
-/** Values that ride in a change are kept until they are on the shards: not with all that came in one read beside them. */
-export function ownValue(value: Buffer): Buffer {
-  return value.length > LIMITS.rowValueBytesMax && value.length <= LIMITS.inlineBytesMax && value.buffer.byteLength > 4 * value.length ? Buffer.from(value) : value;
 }
 
 /** Of nothing, for a reply that says so. */

@@ -30,6 +30,8 @@ export interface CoordinatorOptions {
   /** Absolute. */
   readonly volumeDirectory: string;
   readonly forceDegraded: boolean;
+  /** Memory for small values. Default: a share of it. */
+  readonly cacheBytes?: number | undefined;
   readonly logger: Logger;
   readonly log: ProcessLogOptions;
 }
@@ -182,7 +184,7 @@ export class Coordinator {
     const { logger } = this.#options;
     const opened: { core?: VolumeCore } = {};
     const core = await VolumeCore.open(this.#start(), {
-      logger,
+      logger, keyCacheBytes: this.#options.cacheBytes,
       tell: ({ membership }) => { this.#membership = membership; },
       onHung: (worker) => this.#crew.workers.get(worker)?.replace('it does not answer'),
       onRefused: (_worker, { cause }) => this.#defect(opened.core, cause),

@@ -1,4 +1,5 @@
 // The key space of a volume that is opened anew under its users, as when a shard comes or goes: always the present one.
+import { LIMITS } from '../base/limits.ts';
 import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
 
 export class CurrentKeySpace implements KeySpace {
@@ -33,6 +34,11 @@ export class CurrentKeySpace implements KeySpace {
 
   read(entry: KeyEntry, offset: number, bytes: number): Buffer | Promise<Buffer> {
     return this.#current().read(entry, offset, bytes);
+  }
+
+  /** While there is none, what has to be is large. */
+  isLarge(bytes: number): boolean {
+    return bytes > LIMITS.inlineBytesMax || (this.#paused() === undefined && this.#current().isLarge(bytes));
   }
 
   prepare(value: Buffer | AsyncIterable<Uint8Array>): Promise<PreparedValue> {

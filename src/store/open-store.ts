@@ -39,6 +39,8 @@ export interface OpenStoreOptions {
   readonly create?: boolean | undefined;
   /** Your word that shards that are missing are gone for good. What only they had is lost. */
   readonly forceDegraded?: boolean | undefined;
+  /** Memory of this process for small values, so that they are not read from the shards each time. Default: a sixteenth of what it may use, at most 1 GiB. */
+  readonly cacheBytes?: number | undefined;
   /** pino level of the store's log, PATH/log/sdfs.log. Default: info. */
   readonly logLevel?: string | undefined;
 }
@@ -74,7 +76,7 @@ export async function assembleStore(options: OpenStoreOptions): Promise<OpenedSt
     const volumeDirectory = await place(options);
     const log = { level: options.logLevel ?? 'info', file: volumePaths(volumeDirectory).log };
     const logger = createLogger({ role: 'store', ...log });
-    const coordinator = await Coordinator.open({ volumeDirectory, forceDegraded: options.forceDegraded === true, logger, log });
+    const coordinator = await Coordinator.open({ volumeDirectory, forceDegraded: options.forceDegraded === true, cacheBytes: options.cacheBytes, logger, log });
     const { keys } = coordinator;
     let server: KeyServer | undefined;
     const backend: EmbeddedBackend = new EmbeddedBackend({
@@ -100,6 +102,7 @@ export async function assembleStore(options: OpenStoreOptions): Promise<OpenedSt
 /** The directory of the store, which is there when this resolves. */
 async function place(options: OpenStoreOptions): Promise<string> {
   const { path, disks, shards, copies, create = true } = options;
+  if (options.cacheBytes !== undefined && !(options.cacheBytes >= 0)) throw invalid(`cacheBytes ${options.cacheBytes}: wants a number of bytes`);
   if (path === undefined && (disks === undefined || disks.length === 0)) throw invalid('openStore wants a path, or disks');
   if (disks !== undefined && shards !== undefined && shards !== disks.length) throw invalid(`${shards} shards on ${disks.length} disks: give one of the two`);
   if (shards !== undefined && !(Number.isInteger(shards) && shards >= 1 && shards <= SHARDS_MAX)) throw invalid(`shards ${shards}: wants a whole number from 1 to ${SHARDS_MAX}`);

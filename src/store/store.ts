@@ -327,8 +327,7 @@ export class Store {
     if (typeof value === 'string' || value instanceof Uint8Array) {
       const bytes = typeof value === 'string' ? Buffer.from(value) : Buffer.from(value);
       if (bytes.length > LIMITS.valueBytesMax) throw new StoreError('TOO_LARGE', `a value of ${bytes.length} bytes; ${LIMITS.valueBytesMax} are allowed`);
-      if (bytes.length <= LIMITS.inlineBytesMax) return bytes;
-      return this.#open.stage(bytes);
+      return bytes;
     }
     if (value === null || typeof value !== 'object' || !(Symbol.asyncIterator in value)) throw new StoreError('INVALID', `a value is text, bytes or a stream of bytes, not ${value === null ? 'null' : typeof value}`);
     return this.#open.stage(bytesOnly(value));

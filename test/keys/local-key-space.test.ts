@@ -216,3 +216,29 @@ test('a change of a group for which there is no room is refused with FULL, and t
   }));
   expect([codes, space.count, [0, 1, 2].map((at) => space.get(key(`k${at}`))?.bytes)]).toEqual([['FULL', 'done', 'FULL'], 1, [undefined, 10, undefined]]);
 });
+
+test('while many small values wait to be moved, further ones are put on the shards first, and read as the others are', async () => {
+  const harness = await open();
+  const space = spaceOf(harness);
+  const { pending, durability } = harness.context;
+  expect(space.isLarge(LIMITS.inlineBytesMax)).toBe(false);
+  for (let at = 0; pending.bytes <= LIMITS.pendingBytesSoft / 2; at++) space.transact((tx) => tx.set(key(`k${at}`), Buffer.alloc(LIMITS.inlineBytesMax, at)));
+  expect([LIMITS.directValueBytesMin - 1, LIMITS.directValueBytesMin].map((bytes) => space.isLarge(bytes))).toEqual([false, true]);
+  const waiting = pending.bytes;
+  const value = await space.prepare(Buffer.alloc(4096, 'direct'));
+  const unwanted = await space.prepare(Buffer.alloc(4096, 'unwanted'));
+  space.discard(unwanted);
+  space.transact((tx) => tx.set(key('k0'), value));
+  expect([pending.bytes < waiting, value.used]).toEqual([true, true]);
+  const entry = space.get(key('k0'))!;
+  expect((await space.load(entry)).equals(Buffer.alloc(4096, 'direct'))).toBe(true);
+  // A successor has nothing in memory.
+  const successor = spaceOf(harness);
+  expect((await successor.load(successor.get(key('k0'))!)).equals(Buffer.alloc(4096, 'direct'))).toBe(true);
+  await durability.drain();
+  await durability.reclaim();
+  expect(space.isLarge(LIMITS.inlineBytesMax)).toBe(false);
+  const { rows, keys } = namedBlocks(harness);
+  expect(rows).toEqual(keys);
+  expect(harness.blocks.stored.size).toBe(rows.length);
+});

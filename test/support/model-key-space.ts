@@ -65,11 +65,15 @@ export class ModelKeySpace implements KeySpace {
   read(entry: KeyEntry, offset: number, bytes: number): Buffer | Promise<Buffer> {
     const { value } = entry as Entry;
     if (offset < 0 || bytes < 0 || offset + bytes > value.data.length) throw new RangeError(`[${offset}, ${offset + bytes}) of ${value.data.length} bytes`);
-    const part = value.data.subarray(offset, offset + bytes);
+    const part = Buffer.from(value.data.subarray(offset, offset + bytes));
     if (!value.prepared) return part;
     return new Promise((resolve, reject) => {
-      setImmediate(() => (value.gone ? reject(new StoreError('CHANGED', 'the value was replaced or deleted while it was read: read it again')) : resolve(Buffer.from(part))));
+      setImmediate(() => (value.gone ? reject(new StoreError('CHANGED', 'the value was replaced or deleted while it was read: read it again')) : resolve(part)));
     });
+  }
+
+  isLarge(bytes: number): boolean {
+    return bytes > LIMITS.inlineBytesMax;
   }
 
   async prepare(value: Buffer | AsyncIterable<Uint8Array>): Promise<PreparedValue> {

@@ -3,7 +3,7 @@
 // They are carried out at the end of the turn (setImmediate: 1 us), in the order in which they came, so that a thousand
 // sockets or promises share a record, and a program that awaits one after the other lets timers and sockets have their turn.
 import { LIMITS } from '../base/limits.ts';
-import type { KeySpace, KeyTransaction } from '../keys/key-space.ts';
+import type { KeySpace, KeyTransaction } from './key-space.ts';
 
 interface Commit {
   readonly work: (transaction: KeyTransaction) => unknown;
@@ -27,7 +27,7 @@ export class CommitQueue {
   }
 
   /** Resolves with what `work` returned when it is process-proof, with `sync` when it is power-proof. `work` runs once, and must not wait. */
-  add<T>(work: (transaction: KeyTransaction) => T, { sync }: { readonly sync: boolean }): Promise<T> {
+  add<T>(work: (transaction: KeyTransaction) => T, { sync }: { readonly sync: boolean } = { sync: false }): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ work, sync, resolve, reject });
       this.#added++;
