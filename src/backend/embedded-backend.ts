@@ -1,8 +1,10 @@
 // A store in the process that opened it: its calls on the key space, those of one turn of the event loop as one record of the log.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LIMITS } from '../base/limits.ts';
 import { CommitQueue } from '../keys/commit-queue.ts';
 import { ConflictError, StoreError } from '../keys/errors.ts';
-import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
+import { rangeBehind } from '../keys/key-space.ts';
+import type { KeyEntry, KeyPage, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
 import type { LeaseGrant, Leases } from '../keys/leases.ts';
 import { withPrepared } from '../keys/prepared.ts';
 import type { Change, ChangeResult, Condition, FoundValue, OpenValue, RangePage, ShardChange, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
@@ -93,13 +95,15 @@ export class EmbeddedBackend implements StoreBackend {
     return this.#commits.add((transaction) => changes.map((change) => apply(transaction, change)), { sync });
   }
 
+  /** DamagedKeyError for the first key of the range, where it is that one. */
   async page(range: KeyRange, { limit, values }: { readonly limit: number; readonly values: boolean }): Promise<RangePage> {
     const turn = this.#breathe();
     if (turn !== undefined) await turn;
     for (let from = range; ;) {
-      const rows = this.#keys.page(from, limit);
+      const { rows, damaged, next } = await this.#rows(from, limit, values ? LIMITS.pageBytesMax : Infinity);
+      if (rows.length === 0 && damaged !== undefined) throw damaged;
       const taken = values ? rows.slice(0, countUpTo(rows, LIMITS.pageBytesMax)) : rows;
-      const more = rows.length === limit || taken.length < rows.length;
+      const more = next !== undefined || taken.length < rows.length;
       if (!values) return { rows: taken.map(({ key, entry: { version, expiresMs } }) => ({ key, value: undefined, version, expiresMs })), more };
       const found = await together(taken.map(({ key, entry }) => this.#found(key, entry)));
       const left: { key: Buffer; value: Buffer; version: number; expiresMs: number }[] = [];
@@ -108,9 +112,24 @@ export class EmbeddedBackend implements StoreBackend {
       });
       if (left.length > 0 || !more) return { rows: left, more };
       // All of them were deleted while they were read.
-      const last = taken.at(-1)!.key;
-      from = range.reverse === true ? { ...from, end: last } : { ...from, start: Buffer.concat([last, Buffer.alloc(1)]) };
+      from = rangeBehind(range, taken.at(-1)!.key);
     }
+  }
+
+  /** Rows of a range up to `limit`, to more than `bytesMax` of values, or to one that is damaged: as many turns of the event loop as that takes. */
+  async #rows(range: KeyRange, limit: number, bytesMax: number): Promise<KeyPage> {
+    const first = this.#keys.page(range, limit);
+    const rows = [...first.rows];
+    let { damaged, next } = first;
+    while (next !== undefined && damaged === undefined && rows.length < limit && bytesOf(rows) <= bytesMax) {
+      await nextTurn();
+      await this.#keys.paused();
+      const page = this.#keys.page(next, limit - rows.length);
+      rows.push(...page.rows);
+      ({ damaged, next } = page);
+    }
+    // One behind rows that are there is met again by who goes on behind these.
+    return { rows, damaged, next };
   }
 
   async acquire(name: Buffer, options: { readonly ttlMs: number; readonly waitMs: number }): Promise<LeaseGrant | undefined> {
@@ -212,6 +231,10 @@ function isLarge(change: Change): change is LargeChange {
 
 function isChanged(error: unknown): boolean {
   return error instanceof StoreError && error.code === 'CHANGED';
+}
+
+function bytesOf(rows: readonly KeyRow[]): number {
+  return rows.reduce((sum, { entry }) => sum + entry.bytes, 0);
 }
 
 /** How many rows have values of up to so many bytes together; at least one. */

@@ -21,8 +21,9 @@
 //   SHARDS   JSON of a ShardChange                         :shard
 //   SYNC                                                   +OK
 //
-// Errors are lines:  -SDFS <code> <message>  and  -SDFS CONFLICT <version found> <key in base64> <message>
-import { ConflictError, StoreError } from '../keys/errors.ts';
+// Errors are lines:  -SDFS <code> <message>  and  -SDFS CONFLICT <version found> <key in base64> <message>  and
+// -SDFS DAMAGED <key in base64> <message>; an empty key is a "-"
+import { ConflictError, DamagedKeyError, StoreError } from '../keys/errors.ts';
 import type { StoreErrorCode } from '../keys/errors.ts';
 
 export const PRIVATE_PROTOCOL_VERSION = 1;
@@ -35,17 +36,21 @@ export const IF_ABSENT = 'absent';
 
 export function encodeError(error: unknown): string {
   if (error instanceof ConflictError) return `SDFS CONFLICT ${error.version ?? '-'} ${error.key.toString('base64') || '-'} ${error.message}`;
+  if (error instanceof DamagedKeyError) return `SDFS DAMAGED ${error.key.toString('base64') || '-'} ${error.message}`;
   if (error instanceof StoreError) return `SDFS ${error.code} ${error.message}`;
   return `SDFS UNAVAILABLE ${error instanceof Error ? error.message : String(error)}`;
 }
 
 /** The error as the server had it, for its line. */
 export function decodeError(line: string): StoreError {
+  const keyOf = (text: string): Buffer => (text === '-' ? Buffer.alloc(0) : Buffer.from(text, 'base64'));
   const conflict = /^SDFS CONFLICT (-|\d+) (\S+) (.*)$/.exec(line);
   if (conflict !== null) {
     const [, version, key, message] = conflict;
-    return new ConflictError(key === '-' ? Buffer.alloc(0) : Buffer.from(key!, 'base64'), { wanted: /: wanted (.*), found /.exec(message!)?.[1] ?? 'something else', version: version === '-' ? undefined : Number(version) });
+    return new ConflictError(keyOf(key!), { wanted: /: wanted (.*), found /.exec(message!)?.[1] ?? 'something else', version: version === '-' ? undefined : Number(version) });
   }
+  const damaged = /^SDFS DAMAGED (\S+) (.*)$/.exec(line);
+  if (damaged !== null) return new DamagedKeyError(keyOf(damaged[1]!), /cannot be read \((.*)\): run /.exec(damaged[2]!)?.[1] ?? damaged[2]!);
   const found = /^SDFS ([A-Z_]+) (.*)$/.exec(line);
   if (found !== null) return new StoreError(found[1] as StoreErrorCode, found[2]!);
   return new StoreError('UNAVAILABLE', `the store answered: ${line}`);

@@ -192,6 +192,8 @@ export const LIMITS = {
   /** Keys whose time is up are deleted so often, and so many in one record; they are not seen any more before. */
   expirySweepMs: 1000,
   expirySweepKeys: 256,
+  /** Rows looked at for one page of a range, those of keys whose time is up among them: then others have their turn. */
+  pageRowsMax: 1024,
   /** Values of one page of a range, beyond the first. */
   pageBytesMax: 4 * MiB,
   /** The server of the Redis protocol: connections; words of one command; a line that a person types. */
@@ -343,6 +345,7 @@ export function assertLimits(): void {
   assert(LIMITS.rowValueBytesMax <= LIMITS.inlineBytesMax, 'a value beside its key is a small one');
   assert(LIMITS.batchBytesMax * 1.5 <= LIMITS.logRecordBytesMax, 'a batch, with its rows, fits in a log record');
   assert(LIMITS.commandBytesMax > LIMITS.valueBytesMax && LIMITS.clientsBytesMax > 2 * LIMITS.commandBytesMax, 'the largest value fits in a command, and some such in the server');
+  assert(LIMITS.scanCountMax <= LIMITS.pageRowsMax, 'one call of SCAN is one page');
   assert(LIMITS.inlineBytesMax <= LIMITS.checksumBytes, 'an inline block has one checksum');
   assert(LIMITS.blockIdsMax * 8 <= LIMITS.frameHeadBytesMax, 'a frame head carries the ids of one request');
   assert(LIMITS.workerDegradeMs > 2 * LIMITS.restartDelayMaxMs && LIMITS.workerDegradeMs < LIMITS.workerAbsenceMs, 'a worker that is restarted is waited for');

@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import type { Store } from '../store/store.ts';
 import type { StoreChoice } from './kv-open.ts';
 import { storeCommand, withStore } from './kv-open.ts';
-import { formatLine, keysOption, parseKey, writeOut } from './kv-text.ts';
+import { formatLine, keysOption, parseKey, warnOfDamage, writeOut } from './kv-text.ts';
 import type { KeyOptions } from './kv-text.ts';
 import { startProgress } from './progress.ts';
 import { warn } from './terminal.ts';
@@ -33,7 +33,7 @@ export async function* linesOf(store: Store, prefix: Buffer, { writesToStdout }:
   const progress = startProgress('exporting', { total: (await store.stats()).keys, unit: 'keys', writesToStdout });
   let done = 0;
   try {
-    for await (const { key, value, expires } of store.range({ prefix })) {
+    for await (const { key, value, expires } of store.range({ prefix, onDamaged: warnOfDamage })) {
       yield `${formatLine({ key, value, expires })}\n`;
       if (++done % 1000 === 0) progress.update(done);
     }

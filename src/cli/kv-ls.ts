@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { StoreChoice } from './kv-open.ts';
 import { storeCommand, withStore } from './kv-open.ts';
-import { formatLine, keysOption, parseKey, showKey, writeOut } from './kv-text.ts';
+import { formatLine, keysOption, parseKey, showKey, warnOfDamage, writeOut } from './kv-text.ts';
 import type { KeyOptions } from './kv-text.ts';
 
 interface LsOptions extends StoreChoice, KeyOptions {
@@ -20,7 +20,7 @@ export function registerKvLs(kv: Command): void {
     .action((prefix: string, options: LsOptions, command: Command) => withStore(options, command, async (store) => {
       const end = Buffer.from(options.null ? '\0' : '\n');
       const toTerminal = process.stdout.isTTY && !options.null;
-      for await (const { key, version, expires } of store.range({ prefix: parseKey(prefix, options.keys), values: false })) {
+      for await (const { key, version, expires } of store.range({ prefix: parseKey(prefix, options.keys), values: false, onDamaged: warnOfDamage })) {
         await writeOut(options.json ? `${formatLine({ key, version, expires })}\n` : Buffer.concat([showKey(key, options.keys, { toTerminal }), end]));
       }
     }));

@@ -87,7 +87,7 @@ function notThere(error: unknown): undefined {
 }
 
 const EXITS: Readonly<Record<StoreErrorCode, ExitCode>> = {
-  CONFLICT: EXIT.busy, INVALID: EXIT.usage, TOO_LARGE: EXIT.usage, CHANGED: EXIT.busy, FULL: EXIT.space, UNAVAILABLE: EXIT.incomplete,
+  CONFLICT: EXIT.busy, INVALID: EXIT.usage, TOO_LARGE: EXIT.usage, CHANGED: EXIT.busy, DAMAGED: EXIT.damaged, FULL: EXIT.space, UNAVAILABLE: EXIT.incomplete,
   BUSY: EXIT.busy, TIMEOUT: EXIT.busy, CLOSED: EXIT.failure, FOREIGN: EXIT.foreign, DENIED: EXIT.denied,
 };
 

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { RangeOptions } from '../store/store.ts';
 import type { StoreChoice } from './kv-open.ts';
 import { storeCommand, withStore } from './kv-open.ts';
-import { formatLine, keysOption, parseKey, writeOut } from './kv-text.ts';
+import { formatLine, keysOption, parseKey, warnOfDamage, writeOut } from './kv-text.ts';
 import type { KeyOptions } from './kv-text.ts';
 import { parseCount } from './values.ts';
 
@@ -30,7 +30,7 @@ export function registerKvScan(kv: Command): void {
     .action((options: ScanOptions, command: Command) => {
       const bounds = Object.fromEntries(BOUNDS.flatMap((bound) => (options[bound] === undefined ? [] : [[bound, parseKey(options[bound], options.keys)]]))) as Pick<RangeOptions, (typeof BOUNDS)[number]>;
       return withStore(options, command, async (store) => {
-        for await (const { key, value, version, expires } of store.range({ ...bounds, values: options.values, ...(options.reverse && { reverse: true }), ...(options.limit !== undefined && { limit: options.limit }) })) {
+        for await (const { key, value, version, expires } of store.range({ ...bounds, values: options.values, onDamaged: warnOfDamage, ...(options.reverse && { reverse: true }), ...(options.limit !== undefined && { limit: options.limit }) })) {
           await writeOut(`${formatLine({ key, value: options.values ? value : undefined, expires, version })}\n`);
         }
       });

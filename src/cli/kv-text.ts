@@ -10,6 +10,8 @@ import { EXIT, UserError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { bytesText } from '../dump/row-text.ts';
 import type { BytesText } from '../dump/row-text.ts';
+import type { DamagedKeyError } from '../keys/errors.ts';
+import { warn } from './terminal.ts';
 
 export type KeyEncoding = 'text' | 'hex' | 'base64';
 
@@ -114,4 +116,10 @@ process.stdout.on('error', () => { isOutputClosed = true; });
 export async function writeOut(bytes: Buffer | string): Promise<void> {
   if (!isOutputClosed && !process.stdout.write(bytes)) await once(process.stdout, 'drain').catch(() => {});
   if (isOutputClosed) throw new OutputClosedError();
+}
+
+/** Of a key that cannot be read: the others are printed, and the command ends as one that met damage. */
+export function warnOfDamage({ message }: DamagedKeyError): void {
+  warn(message);
+  process.exitCode = EXIT.damaged;
 }

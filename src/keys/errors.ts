@@ -11,6 +11,8 @@ export type StoreErrorCode =
   | 'CHANGED'
   /** The disks are full: delete something, or add a disk. */
   | 'FULL'
+  /** The row of this one key cannot be read. `sdfs fsck --repair` sets it aside. */
+  | 'DAMAGED'
   /** No good copy is left, or not enough disks are there to answer. */
   | 'UNAVAILABLE'
   /** Another process has the store open; or a lock is held. */
@@ -42,6 +44,15 @@ export class ConflictError extends StoreError {
     super('CONFLICT', `key ${showKey(key)}: wanted ${detail.wanted}, found ${detail.version === undefined ? 'no key' : `version ${detail.version}`}`);
     this.key = key;
     this.version = detail.version;
+  }
+}
+
+/** The row of one key is not what this sdfs writes: the others are as they were. A range goes on behind it. */
+export class DamagedKeyError extends StoreError {
+  readonly key: Buffer;
+  constructor(key: Buffer, detail: string, options?: { cause?: unknown }) {
+    super('DAMAGED', `the row of key ${showKey(key)} cannot be read (${detail}): run "sdfs fsck --repair" on the store or volume`, options);
+    this.key = key;
   }
 }
 

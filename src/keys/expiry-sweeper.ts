@@ -1,7 +1,8 @@
 // Deletes keys whose time is up, in the background: nobody sees them any more, but they take space.
 import type { Logger } from '../base/log.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { KeySpace } from './key-space.ts';
+import { DamagedKeyError } from './errors.ts';
+import type { KeySpace, KeyTransaction } from './key-space.ts';
 
 export class ExpirySweeper {
   readonly #keys: KeySpace;
@@ -38,11 +39,11 @@ export class ExpirySweeper {
       const before = this.#keys.count;
       this.#keys.transact((transaction) => {
         // One that is there has a time of its own; the row by time is wrong then, which is for fsck to say.
-        for (const name of names) if (transaction.get(name) === undefined) transaction.delete(name);
+        for (const name of names) if (isGone(transaction, name)) transaction.delete(name);
       });
       const deleted = before - this.#keys.count;
       if (deleted === 0) {
-        this.#logger.warn({ keys: names.length }, 'keys are in the order of their expiry that have none: sdfs fsck --repair puts that right');
+        this.#logger.warn({ keys: names.length }, 'keys are in the order of their expiry that have none, or cannot be read: sdfs fsck --repair puts that right');
         return swept;
       }
       swept += deleted;
@@ -58,5 +59,15 @@ export class ExpirySweeper {
         .catch((error: unknown) => this.#logger.warn({ err: error }, 'keys whose time is up were not deleted; trying again'))
         .then(() => this.#schedule());
     }, LIMITS.expirySweepMs).unref();
+  }
+}
+
+/** Whether only the row is left. One that cannot be read is for fsck, and keeps no other from being swept. */
+function isGone(transaction: KeyTransaction, name: Buffer): boolean {
+  try {
+    return transaction.get(name) === undefined;
+  } catch (error) {
+    if (error instanceof DamagedKeyError) return false;
+    throw error;
   }
 }

@@ -2,6 +2,7 @@
 //
 // Keys are bytes (0 to LIMITS.keyBytesMax), ordered as memcmp orders them; values are bytes (0 to LIMITS.valueBytesMax).
 // All changes go through one process, one after the other: what `transact` does is atomic, and seen by all who come later.
+import type { DamagedKeyError } from './errors.ts';
 
 export interface KeyEntry {
   /** Grows with every set of any key, and is never used twice, also after a power cut: what conditions name. */
@@ -41,9 +42,25 @@ export interface KeyRange {
   readonly reverse?: boolean | undefined;
 }
 
+/** What is left of a range behind one of its keys. */
+export function rangeBehind(range: KeyRange, key: Buffer): KeyRange {
+  return range.reverse === true ? { ...range, end: key } : { ...range, start: Buffer.concat([key, NUL]) };
+}
+
+/** The key with this behind it is the first after it. */
+const NUL = Buffer.alloc(1);
+
 export interface KeyRow {
   readonly key: Buffer;
   readonly entry: KeyEntry;
+}
+
+export interface KeyPage {
+  readonly rows: readonly KeyRow[];
+  /** The key behind `rows` cannot be read; it is told of, and left out. */
+  readonly damaged: DamagedKeyError | undefined;
+  /** What is left of the range, where there may be more. */
+  readonly next: KeyRange | undefined;
 }
 
 export interface KeySpace {
@@ -79,8 +96,11 @@ export interface KeySpace {
   group<T>(work: () => T): T;
   /** The group that runs has a record so large by now that it should end, and another begin. */
   readonly groupIsFull: boolean;
-  /** Up to `limit` live keys in order; fewer only at the end of the range. */
-  page(range: KeyRange, limit: number): KeyRow[];
+  /**
+   * Live keys in order: up to `limit`, or fewer, or none, and where to go on. Looks at LIMITS.pageRowsMax rows at most, of
+   * which those may be of keys that are not there any more.
+   */
+  page(range: KeyRange, limit: number): KeyPage;
   /** Keys that are there, and those that have expired and are not swept yet. */
   readonly count: number;
   /** Keys whose time is up and that are still there, those that went first at the front; at most `limit`. */

@@ -4,25 +4,24 @@
 // rides in the record and is moved to the shards in the background (durability/pending.ts). Larger ones are put there first,
 // and smaller ones too while many come: they would be written twice.
 import { assert } from '../base/assert.ts';
+import { FormatError } from '../base/errors.ts';
 import { blockKey } from '../base/ids.ts';
 import type { BlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Transaction } from '../metadata/engine.ts';
 import { KEY_AREAS, decodeExpiryRowKey, decodeKeyHead, decodeKeyRecord, encodeKeyRecord, expiryRowKey, keyCountName, keyOfKeyRow, keyRowKey } from '../metadata/key-rows.ts';
 import type { KeyArea, ValueBlock } from '../metadata/key-rows.ts';
-import { PRESENT, decodeNumber, encodeBlockRow, encodeNumber, keyAfter, keys } from '../metadata/schema.ts';
+import { PRESENT, decodeNumber, encodeBlockRow, encodeNumber, keys } from '../metadata/schema.ts';
 import { raiseSchema } from '../metadata/schema-version.ts';
 import type { BlockValue } from './block-values.ts';
 import { BlockValues, asStoreError } from './block-values.ts';
-import { StoreError, showKey } from './errors.ts';
+import { DamagedKeyError, StoreError, showKey } from './errors.ts';
 import { KeyChanges, isExpired } from './key-changes.ts';
 import type { LocalEntry, Slot } from './key-changes.ts';
-import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from './key-space.ts';
+import type { KeyEntry, KeyPage, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from './key-space.ts';
+import { rangeBehind } from './key-space.ts';
 import type { KeyStores } from './stores.ts';
 import type { Versions } from './versions.ts';
-
-/** Rows looked at for one page: expired ones are left out. */
-const PAGE_ROWS = 512;
 
 /** What a record has to be followed by, once it is written. */
 interface Effects {
@@ -100,7 +99,7 @@ export class LocalKeySpace implements KeySpace {
     const changes = new KeyChanges({
       head: (key) => {
         const row = tx.get(keyRowKey(this.area, key));
-        return row === undefined ? undefined : decodeKeyHead(row);
+        return row === undefined ? undefined : decoded(key, row, decodeKeyHead);
       },
       entry: (key) => this.#find(tx, key),
       nextVersion: () => this.#versions.next(),
@@ -155,27 +154,33 @@ export class LocalKeySpace implements KeySpace {
     return this.#group !== undefined && this.#group.effects.bytes > LIMITS.batchBytesMax / 2;
   }
 
-  page(range: KeyRange, limit: number): KeyRow[] {
+  page(range: KeyRange, limit: number): KeyPage {
     assert(this.#group === undefined, 'a page is not read while changes are made');
     const { reader } = this.#stores.engine;
     const now = Date.now();
-    let start = range.start === undefined ? Buffer.of(this.area.key) : keyRowKey(this.area, range.start);
-    let end = range.end === undefined ? Buffer.of(this.area.key + 1) : keyRowKey(this.area, range.end);
     const rows: KeyRow[] = [];
-    while (rows.length < limit && start.compare(end) < 0) {
-      const wanted = Math.min(PAGE_ROWS, limit - rows.length);
-      const found = reader.range(start, end, wanted, range.reverse === true ? 'backward' : 'forward');
+    let next = range;
+    let looked = 0;
+    for (let wanted = Math.min(limit, LIMITS.pageRowsMax); ; wanted = LIMITS.pageRowsMax - looked) {
+      const start = next.start === undefined ? Buffer.of(this.area.key) : keyRowKey(this.area, next.start);
+      const end = next.end === undefined ? Buffer.of(this.area.key + 1) : keyRowKey(this.area, next.end);
+      const found = start.compare(end) < 0 ? reader.range(start, end, wanted, range.reverse === true ? 'backward' : 'forward') : [];
       for (const [rowKey, value] of found) {
         const key = keyOfKeyRow(rowKey);
-        const entry: LocalEntry = { ...decodeKeyRecord(value), key };
-        if (!isExpired(entry, now)) rows.push({ key, entry });
+        next = rangeBehind(range, key);
+        try {
+          const entry: LocalEntry = { ...decoded(key, value, decodeKeyRecord), key };
+          if (!isExpired(entry, now)) rows.push({ key, entry });
+        } catch (error) {
+          if (error instanceof DamagedKeyError) return { rows, damaged: error, next };
+          throw error;
+        }
+        if (rows.length === limit) return { rows, damaged: undefined, next };
       }
-      const last = found.at(-1);
-      if (found.length < wanted || last === undefined) break;
-      if (range.reverse === true) end = last[0];
-      else start = keyAfter(last[0]);
+      looked += found.length;
+      if (found.length < wanted) return { rows, damaged: undefined, next: undefined };
+      if (looked === LIMITS.pageRowsMax) return { rows, damaged: undefined, next };
     }
-    return rows;
   }
 
   expired(limit: number): Buffer[] {
@@ -210,7 +215,7 @@ export class LocalKeySpace implements KeySpace {
   #find(reader: { get(key: Buffer): Buffer | undefined }, key: Buffer): LocalEntry | undefined {
     const value = reader.get(keyRowKey(this.area, key));
     if (value === undefined) return undefined;
-    const { version, expiresMs, bytes, inline, blocks } = decodeKeyRecord(value);
+    const { version, expiresMs, bytes, inline, blocks } = decoded(key, value, decodeKeyRecord);
     // The reader's Buffer is good until its next call.
     return { key, version, expiresMs, bytes, inline: inline === undefined ? undefined : Buffer.from(inline), blocks };
   }
@@ -276,5 +281,13 @@ export class LocalKeySpace implements KeySpace {
       effects.freed.push(block);
       this.#values.forget(block);
     }
+  }
+}
+
+function decoded<T>(key: Buffer, row: Buffer, decode: (row: Buffer) => T): T {
+  try {
+    return decode(row);
+  } catch (error) {
+    throw error instanceof FormatError ? new DamagedKeyError(Buffer.from(key), error.message, { cause: error }) : error;
   }
 }

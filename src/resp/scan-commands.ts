@@ -1,7 +1,7 @@
 // SCAN, KEYS and DBSIZE: keys in order, a page at a time.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LIMITS } from '../base/limits.ts';
-import type { KeyRange } from '../keys/key-space.ts';
+import type { KeyPage, KeyRange } from '../keys/key-space.ts';
 import { SYNTAX, integer, option, parseInteger } from './arguments.ts';
 import { later } from './command.ts';
 import type { Command, Handler } from './command.ts';
@@ -25,15 +25,14 @@ const scan: Handler = ({ keys, scans }, words) => {
   const place = scans.place(cursor);
   return later(async () => {
     const range = matchingRange(pattern);
-    const rows = keys.page(place === undefined ? range : { ...range, start: place }, count);
-    const last = rows.length < count ? undefined : rows.at(-1)!.key;
-    const next = scans.advance(cursor, last === undefined ? undefined : behind(last));
-    const found = hasType ? rows.filter(({ key }) => globMatches(pattern, key)) : [];
+    const page = keys.page(place === undefined ? range : { ...range, start: place }, count);
+    const next = scans.advance(cursor, page.next?.start);
+    const found = hasType ? keysOf(page).filter((key) => globMatches(pattern, key)) : [];
     return (reply) => {
       reply.array(2);
       reply.bulkText(String(next));
       reply.array(found.length);
-      for (const { key } of found) reply.bulk(key);
+      for (const key of found) reply.bulk(key);
     };
   });
 };
@@ -68,9 +67,9 @@ function matchingRange(pattern: Buffer): KeyRange {
   return { start: prefix, end };
 }
 
-/** The first place in the order of keys that comes after `key`. */
-function behind(key: Buffer): Buffer {
-  return Buffer.concat([key, Buffer.alloc(1)]);
+/** One whose row cannot be read is there too: who asks for its value is told. */
+function keysOf({ rows, damaged }: KeyPage): Buffer[] {
+  return [...rows.map(({ key }) => key), ...(damaged === undefined ? [] : [damaged.key])];
 }
 
 const keysCommand: Handler = ({ keys }, words) => {
@@ -78,18 +77,18 @@ const keysCommand: Handler = ({ keys }, words) => {
   return later(async () => {
     const found: Buffer[] = [];
     let bytes = 0;
-    let range: KeyRange = matchingRange(pattern);
-    for (;;) {
-      const rows = keys.page(range, LIMITS.scanCountMax);
-      for (const { key } of rows) {
+    for (let range: KeyRange | undefined = matchingRange(pattern); ;) {
+      const page: KeyPage = keys.page(range, LIMITS.scanCountMax);
+      for (const key of keysOf(page)) {
         if (!globMatches(pattern, key)) continue;
         found.push(key);
         bytes += key.length + KEY_OVERHEAD;
       }
       if (bytes > LIMITS.replyBytesMax) throw new CommandError(`ERR more keys match than fit in one reply of ${LIMITS.replyBytesMax} bytes: use SCAN`);
-      if (rows.length < LIMITS.scanCountMax) break;
-      range = { ...range, start: behind(rows.at(-1)!.key) };
+      range = page.next;
+      if (range === undefined) break;
       await nextTurn();
+      await keys.paused();
     }
     return (reply) => {
       reply.array(found.length);

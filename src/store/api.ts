@@ -6,6 +6,6 @@ export type { OpenStoreOptions } from './open-store.ts';
 export { Store } from './store.ts';
 export type { BatchOperation, DeleteOptions, Entry, KeyLike, LockOptions, RangeEntry, RangeOptions, SetOptions, ValueLike, WriteOptions } from './store.ts';
 export { Lock } from './lock.ts';
-export { ConflictError, StoreError } from '../keys/errors.ts';
+export { ConflictError, DamagedKeyError, StoreError } from '../keys/errors.ts';
 export type { StoreErrorCode } from '../keys/errors.ts';
 export type { StoreStatistics } from '../backend/backend.ts';

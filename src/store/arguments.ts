@@ -1,6 +1,7 @@
 // What callers give to the store: its types, and the checks that make keys, values and bounds of it.
 import { LIMITS } from '../base/limits.ts';
 import { StoreError } from '../keys/errors.ts';
+import type { DamagedKeyError } from '../keys/errors.ts';
 import type { KeyRange } from '../keys/key-space.ts';
 import { checkTtl } from './lock.ts';
 
@@ -52,6 +53,8 @@ export interface RangeOptions {
   readonly limit?: number;
   /** False: keys and versions alone; values are empty. */
   readonly values?: boolean;
+  /** Told of each key whose row cannot be read, and the range goes on behind it. Without it, the range ends with that error. */
+  readonly onDamaged?: ((error: DamagedKeyError) => void) | undefined;
 }
 
 export interface RangeEntry {

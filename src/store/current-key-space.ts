@@ -1,6 +1,6 @@
 // The key space of a volume that is opened anew under its users, as when a shard comes or goes: always the present one.
 import { LIMITS } from '../base/limits.ts';
-import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
+import type { KeyEntry, KeyPage, KeyRange, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
 
 export class CurrentKeySpace implements KeySpace {
   readonly #current: () => KeySpace;
@@ -64,7 +64,7 @@ export class CurrentKeySpace implements KeySpace {
     return this.#current().group(work);
   }
 
-  page(range: KeyRange, limit: number): KeyRow[] {
+  page(range: KeyRange, limit: number): KeyPage {
     return this.#current().page(range, limit);
   }
 

@@ -1,8 +1,10 @@
 // The public face of the key-value store: checks what it is given, once, and asks its backend.
 import { Readable } from 'node:stream';
 import { LIMITS } from '../base/limits.ts';
-import { StoreError } from '../keys/errors.ts';
-import type { Change, ChangeResult, StagedValue, StoreBackend, StoreStatistics } from '../backend/backend.ts';
+import { DamagedKeyError, StoreError } from '../keys/errors.ts';
+import { rangeBehind } from '../keys/key-space.ts';
+import type { KeyRange } from '../keys/key-space.ts';
+import type { Change, ChangeResult, RangePage, StagedValue, StoreBackend, StoreStatistics } from '../backend/backend.ts';
 import { bytesOnly, conditionOf, dateOf, expiryOf, keyOf, rangeOf } from './arguments.ts';
 import type { BatchOperation, DeleteOptions, Entry, KeyLike, LockOptions, RangeEntry, RangeOptions, SetOptions, ValueLike, WriteOptions } from './arguments.ts';
 import { Lock, checkTtl } from './lock.ts';
@@ -178,7 +180,8 @@ export class Store {
   }
 
   /**
-   * In order of keys. Keys that are set or deleted while it runs may or may not be seen; all others are, once.
+   * In order of keys. Keys that are set or deleted while it runs may or may not be seen; all others are, once. DamagedKeyError
+   * when it comes to a key whose row cannot be read, unless `onDamaged` is there to be told.
    *
    * @example
    * for (const fruit of ['cherry', 'apple', 'banana']) await store.set(`fruit/${fruit}`, fruit.toUpperCase());
@@ -191,12 +194,28 @@ export class Store {
     let left = options.limit ?? Infinity;
     if (left !== Infinity && !(Number.isSafeInteger(left) && left >= 0)) throw new StoreError('INVALID', `limit ${options.limit}: wants a whole number from 0 on`);
     while (left > 0) {
-      const { rows, more } = await this.#open.page(range, { limit: Math.min(PAGE_ROWS, left), values: options.values !== false });
+      const page = await this.#page(range, { limit: Math.min(PAGE_ROWS, left), values: options.values !== false }, options.onDamaged);
+      if (page instanceof DamagedKeyError) {
+        range = rangeBehind(range, page.key);
+        continue;
+      }
+      const { rows, more } = page;
       for (const { key, value, version, expiresMs } of rows) yield { key, value: value ?? Buffer.alloc(0), version, expires: dateOf(expiresMs) };
       left -= rows.length;
       const last = rows.at(-1);
       if (!more || last === undefined) return;
-      range = options.reverse === true ? { ...range, end: last.key } : { ...range, start: Buffer.concat([last.key, Buffer.alloc(1)]) };
+      range = rangeBehind(range, last.key);
+    }
+  }
+
+  /** A key that cannot be read, where somebody wants to be told of it. */
+  async #page(range: KeyRange, options: { readonly limit: number; readonly values: boolean }, onDamaged: RangeOptions['onDamaged']): Promise<RangePage | DamagedKeyError> {
+    try {
+      return await this.#open.page(range, options);
+    } catch (error) {
+      if (!(error instanceof DamagedKeyError) || onDamaged === undefined) throw error;
+      onDamaged(error);
+      return error;
     }
   }
 

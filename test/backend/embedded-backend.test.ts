@@ -43,7 +43,7 @@ describe('changes of one turn', () => {
   test('do not fail with one another', async () => {
     const outcomes = await Promise.allSettled([commit(set('a', '1')), commit({ kind: 'delete', key: key('x'), ifVersion: 7 }), commit(set('b', '1'), { ...set('c', '1'), ifVersion: 7 } as Change), commit(set('d', '1'))]);
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled']);
-    expect(made.keys.page({}, 10).map((row) => row.key.toString())).toEqual(['a', 'd']);
+    expect(made.keys.page({}, 10).rows.map((row) => row.key.toString())).toEqual(['a', 'd']);
   });
 
   test('all fail when their record cannot be written', async () => {

@@ -38,7 +38,7 @@ test('keys go when their time is up, and those stay whose time was put off or ta
   await vi.advanceTimersByTimeAsync(LIMITS.expirySweepMs);
   expect([keys.count, keys.get(Buffer.from('soon'))]).toEqual([4, undefined]);
   await vi.advanceTimersByTimeAsync(5000);
-  expect(keys.page({}, 10).map(({ key }) => key.toString())).toEqual(['never', 'put off', 'set again']);
+  expect(keys.page({}, 10).rows.map(({ key }) => key.toString())).toEqual(['never', 'put off', 'set again']);
   expect(keys.count).toBe(3);
 });
 

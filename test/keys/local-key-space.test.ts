@@ -39,7 +39,7 @@ async function give(space: KeySpace, value: Buffer): Promise<Buffer | PreparedVa
 }
 
 async function expectSame(space: KeySpace, model: KeySpace): Promise<void> {
-  const [ours, theirs] = [space.page({}, 1e6), model.page({}, 1e6)];
+  const [ours, theirs] = [space.page({}, 1e6).rows, model.page({}, 1e6).rows];
   expect(ours.map((row) => row.key.toString())).toEqual(theirs.map((row) => row.key.toString()));
   for (const [index, { entry }] of ours.entries()) {
     const wanted = theirs[index]!.entry;
@@ -126,7 +126,7 @@ test('a transaction that throws, alone or in a group, leaves nothing, and its pr
     expect(fail).toThrow('no');
     expect(space.get(key('b'))?.inline?.toString()).toBe('1');
   });
-  expect(space.page({}, 10).map((row) => row.key.toString())).toEqual(['b']);
+  expect(space.page({}, 10).rows.map((row) => row.key.toString())).toEqual(['b']);
   expect(large.used).toBe(false);
   space.discard(large);
   await harness.context.durability.reclaim();
@@ -159,9 +159,9 @@ test('pages leave out what has expired, which the list of the expired has until 
   space.transact((tx) => {
     for (let at = 0; at < 600; at++) tx.set(key(`k${String(at).padStart(3, '0')}`), key('v'), { expiresMs: at % 2 === 0 ? Date.now() - 1000 - at : 0 });
   });
-  expect(space.page({}, 1000).length).toBe(300);
-  expect(space.page({ reverse: true }, 3).map((row) => row.key.toString())).toEqual(['k599', 'k597', 'k595']);
-  expect(space.page({ start: key('k100'), end: key('k106') }, 1000).map((row) => row.key.toString())).toEqual(['k101', 'k103', 'k105']);
+  expect(space.page({}, 1000).rows.length).toBe(300);
+  expect(space.page({ reverse: true }, 3).rows.map((row) => row.key.toString())).toEqual(['k599', 'k597', 'k595']);
+  expect(space.page({ start: key('k100'), end: key('k106') }, 1000).rows.map((row) => row.key.toString())).toEqual(['k101', 'k103', 'k105']);
   expect(space.get(key('k000'))).toBeUndefined();
   const expired = space.expired(1000);
   expect(expired.length).toBe(300);

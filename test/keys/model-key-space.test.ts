@@ -69,7 +69,7 @@ test('an expired key is not there, and counted until it is swept', () => {
   keys.transact((transaction) => transaction.set(key('a'), Buffer.from('1'), { expiresMs: 2000 }));
   now = 2000;
   expect(keys.get(key('a'))).toBeUndefined();
-  expect(keys.page({}, 10)).toEqual([]);
+  expect(keys.page({}, 10).rows).toEqual([]);
   expect(keys.transact((transaction) => [transaction.expire(key('a'), 0), transaction.get(key('a'))])).toEqual([false, undefined]);
   expect(keys.count).toBe(1);
   expect(keys.sweep(10)).toBe(1);
@@ -80,7 +80,7 @@ test('pages are in the order of bytes, within bounds, from either end', () => {
   const keys = new ModelKeySpace();
   const all = [Buffer.alloc(0), Buffer.of(0), Buffer.of(1, 0), Buffer.of(0x7f), Buffer.of(0x80), Buffer.of(0xff), Buffer.of(0xff, 0xff)];
   keys.transact((transaction) => { for (const one of all.toReversed()) transaction.set(one, one); });
-  expect(keys.page({}, 100).map((row) => row.key)).toEqual(all);
-  expect(keys.page({ start: Buffer.of(1), end: Buffer.of(0xff) }, 2).map((row) => row.key)).toEqual([all[2], all[3]]);
-  expect(keys.page({ end: Buffer.of(0xff), reverse: true }, 2).map((row) => row.key)).toEqual([all[4], all[3]]);
+  expect(keys.page({}, 100).rows.map((row) => row.key)).toEqual(all);
+  expect(keys.page({ start: Buffer.of(1), end: Buffer.of(0xff) }, 2).rows.map((row) => row.key)).toEqual([all[2], all[3]]);
+  expect(keys.page({ end: Buffer.of(0xff), reverse: true }, 2).rows.map((row) => row.key)).toEqual([all[4], all[3]]);
 });

@@ -1,7 +1,8 @@
 // A KeySpace in memory, simple enough to be obviously right: what the real ones are compared with, and what is tested over it.
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
-import type { KeyEntry, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../../src/keys/key-space.ts';
+import { rangeBehind } from '../../src/keys/key-space.ts';
+import type { KeyEntry, KeyPage, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../../src/keys/key-space.ts';
 
 /** A value, shared by the entries of one set; `gone` when it is no key's any more. */
 interface Value {
@@ -118,7 +119,7 @@ export class ModelKeySpace implements KeySpace {
     }
   }
 
-  page(range: KeyRange, limit: number): KeyRow[] {
+  page(range: KeyRange, limit: number): KeyPage {
     if (this.#state !== 'idle') throw new Error('a page inside a group or transaction');
     const start = range.start?.toString('latin1');
     const end = range.end?.toString('latin1');
@@ -127,12 +128,12 @@ export class ModelKeySpace implements KeySpace {
     if (range.reverse === true) keys.reverse();
     const rows: KeyRow[] = [];
     for (const text of keys) {
-      if (rows.length >= limit) break;
+      if (rows.length >= limit) return { rows, damaged: undefined, next: rangeBehind(range, rows.at(-1)!.key) };
       const key = Buffer.from(text, 'latin1');
       const entry = this.#live(key);
       if (entry !== undefined) rows.push({ key, entry });
     }
-    return rows;
+    return { rows, damaged: undefined, next: undefined };
   }
 
   get groupIsFull(): boolean {
