@@ -346,6 +346,7 @@ export class Store {
     if (typeof value === 'string' || value instanceof Uint8Array) {
       const bytes = typeof value === 'string' ? Buffer.from(value) : Buffer.from(value);
       if (bytes.length > LIMITS.valueBytesMax) throw new StoreError('TOO_LARGE', `a value of ${bytes.length} bytes; ${LIMITS.valueBytesMax} are allowed`);
+      // Not staged where it is large: what is in memory can be put again, where the store is opened anew meanwhile.
       return bytes;
     }
     if (value === null || typeof value !== 'object' || !(Symbol.asyncIterator in value)) throw new StoreError('INVALID', `a value is text, bytes or a stream of bytes, not ${value === null ? 'null' : typeof value}`);

@@ -9,6 +9,7 @@ import { LocalKeySpace } from '../../src/keys/local-key-space.ts';
 import { Versions } from '../../src/keys/versions.ts';
 import { CurrentKeySpace } from '../../src/store/current-key-space.ts';
 import { Lock } from '../../src/store/lock.ts';
+import { Store } from '../../src/store/store.ts';
 import { ModelKeySpace } from '../support/model-key-space.ts';
 import { modelStore } from '../support/model-store.ts';
 import { openHarness } from '../support/vfs-harness.ts';
@@ -54,6 +55,26 @@ test('a value that was prepared before is refused, and nothing of its change is 
   expect(after.count).toBe(0);
   after.discard(value);
   expect(value.used).toBe(true);
+});
+
+test('a large value in memory, that was on its way then, is set all the same', async () => {
+  const harness = await openHarness();
+  onTestFinished(() => harness.end());
+  const versions = new Versions(harness.engine, { leap: false });
+  const [before, after] = [new LocalKeySpace(harness.context, { versions }), new LocalKeySpace(harness.context, { versions })];
+  let current = before;
+  const prepare = before.prepare.bind(before);
+  vi.spyOn(before, 'prepare').mockImplementation(async (value) => {
+    const prepared = await prepare(value);
+    current = after;
+    return prepared;
+  });
+  const backend = new EmbeddedBackend({ keys: new CurrentKeySpace(() => current, () => undefined), leases: new Leases(new ModelKeySpace()), statistics: () => Promise.reject(new Error('unused')), changeShards: () => Promise.reject(new Error('unused')), close: async () => {} });
+  const store = new Store(backend, { sync: false });
+  await store.set('one', large);
+  current = before;
+  await store.batch([{ type: 'set', key: 'two', value: large }, { type: 'set', key: 'three', value: 'small' }]);
+  expect([current, (await store.get('one'))?.equals(large), (await store.get('two'))?.equals(large), String(await store.get('three'))]).toEqual([after, true, true, 'small']);
 });
 
 test('a client that leaves just then takes its staged values with it, and breaks nothing', async () => {
