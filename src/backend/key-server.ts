@@ -57,7 +57,7 @@ export class KeyServer {
   #connectionsMade = 0;
   /** What all clients held when they were last looked at. */
   #bytes = 0;
-  /** Clients that have not taken all that was sent to them in this turn. */
+  /** Clients of which more is held since this turn. */
   readonly #unweighed = new Set<Session>();
 
   private constructor(place: ServerPlace, options: KeyServerOptions) {
@@ -185,7 +185,7 @@ export class KeyServer {
   }
 }
 
-/** `onHeld`: something that was sent waits to be taken. */
+/** `onHeld`: something waits to be sent, or was and waits to be taken. */
 function outletOf(socket: Socket, onHeld: () => void): Outlet {
   return {
     send: (pieces) => {
@@ -198,6 +198,7 @@ function outletOf(socket: Socket, onHeld: () => void): Outlet {
       socket.uncork();
       if (socket.writableNeedDrain) onHeld();
     },
+    held: onHeld,
     get pendingBytes() { return socket.writableLength; },
     pause: () => socket.pause(),
     resume: () => socket.resume(),

@@ -202,6 +202,8 @@ export const LIMITS = {
   commandBytesMax: 128 * MiB,
   /** What the server holds for all its clients, commands that are not whole and answers that are not taken; the one with most goes beyond it. */
   clientsBytesMax: 512 * MiB,
+  /** Large values that it reads from the shards at once, to be answers; further ones are begun when those are on their way to their clients. */
+  readsBytesMax: 128 * MiB,
   commandLineBytesMax: 64 * KiB,
   /** Commands carried out for all connections, and for one of them, before sockets and timers get their turn. */
   callsPerTurnMax: 4096,
@@ -341,6 +343,7 @@ export function assertLimits(): void {
   assert(LIMITS.logSegmentBytes >= 2 * LIMITS.logRecordBytesMax, 'a log segment holds the largest record');
   assert(LIMITS.requestBytesMax <= LIMITS.blockBytesMax, 'a request fits in a block');
   assert(LIMITS.requestSlabBytes >= LIMITS.requestBytesMax + LIMITS.requestOverheadBytes, 'a slab holds the largest request');
+  assert(LIMITS.readsBytesMax >= LIMITS.replyBytesMax, 'the values of one answer are read at once');
   assert(LIMITS.replyBytesMax >= LIMITS.valueBytesMax, 'an answer holds the largest value');
   assert(LIMITS.rowValueBytesMax <= LIMITS.inlineBytesMax, 'a value beside its key is a small one');
   assert(LIMITS.batchBytesMax * 1.5 <= LIMITS.logRecordBytesMax, 'a batch, with its rows, fits in a log record');

@@ -14,6 +14,8 @@ import { ProtocolError } from './errors.ts';
 export interface Outlet {
   /** Whole replies. Keeps the Buffers. */
   send(pieces: readonly Buffer[]): void;
+  /** More than little is in memory for this connection, and was not sent. */
+  held(): void;
   /** Bytes that were sent and not taken; `drained` of the connection is to be called when they are. */
   readonly pendingBytes: number;
   /** No more bytes are wanted for now, or again. */
@@ -38,6 +40,9 @@ interface Slot {
   pieces: readonly Buffer[] | undefined;
 }
 
+/** What one connection holds besides is little, and weighed when something comes or goes. */
+const HELD_BYTES = 64 * 1024;
+
 export class Connection {
   readonly context: CommandContext;
   /** The executor knows that it is to be looked at. */
@@ -47,6 +52,8 @@ export class Connection {
   /** Calls whose answers are slots without bytes, or on their way into one; and what the values in these have. */
   #waitingCalls = 0;
   #waitingBytes = 0;
+  /** Of the words of calls under way: values that are being put on the shards. */
+  #callBytes = 0;
   readonly #outlet: Outlet;
   readonly #runner: CallRunner;
   readonly #parser: CommandParser;
@@ -73,9 +80,9 @@ export class Connection {
     return this.#isClosed;
   }
 
-  /** What is in memory for it: bytes of a command that is not whole, and answers that are not taken. */
+  /** What is in memory for it: bytes of a command that is not whole, of those under way, and answers that are not taken. What is being read is bounded by itself. */
   get bytes(): number {
-    return this.#parser.heldBytes + this.#heldBytes + this.#waitingBytes + this.#outlet.pendingBytes;
+    return this.#parser.heldBytes + this.#callBytes + this.#heldBytes + this.#outlet.pendingBytes;
   }
 
   /** More bytes; they are kept. */
@@ -151,6 +158,13 @@ export class Connection {
     slot.pieces = pieces;
     this.#heldBytes += bytesOf(pieces);
     this.#flush();
+    if (this.#heldBytes > HELD_BYTES) this.#outlet.held();
+  }
+
+  /** Calls with so many bytes of words are under way, or are not any more. */
+  hold(bytes: number): void {
+    this.#callBytes += bytes;
+    if (bytes > HELD_BYTES) this.#outlet.held();
   }
 
   /** The answers of the calls behind all that have slots. */
@@ -250,7 +264,7 @@ export class Connection {
   }
 }
 
-function bytesOf(pieces: readonly Buffer[]): number {
+export function bytesOf(pieces: readonly Buffer[]): number {
   let bytes = 0;
   for (const { length } of pieces) bytes += length;
   return bytes;

@@ -1,10 +1,12 @@
 // Carries out the calls of all connections: those that came in one turn of the event loop as one group, which is one
 // record of the log. Each answer goes out when its group is process-proof; with `syncs` when it is power-proof.
+import { ByteBudget } from '../base/byte-budget.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { StoreError } from '../keys/errors.ts';
 import type { KeySpace } from '../keys/key-space.ts';
 import type { Later } from './command.ts';
+import { bytesOf } from './connection.ts';
 import type { Call, CallRunner, Connection } from './connection.ts';
 import { errorReply } from './error-reply.ts';
 import { ReplyWriter } from './reply-writer.ts';
@@ -12,6 +14,8 @@ import { ReplyWriter } from './reply-writer.ts';
 interface DeferredCall {
   readonly call: Call;
   readonly later: Later;
+  /** Of its words, which are in memory until it is over. */
+  readonly heldBytes: number;
 }
 
 /** What one connection had carried out in a group: bytes of answers, and between them the calls that take longer. */
@@ -36,6 +40,8 @@ export class Executor implements CallRunner {
   #pause: { readonly of: 'all' | 'writes' } | undefined;
   /** Why no write can be carried out: those that waited for room will not have it, or their group may have been done. */
   #writeError: Error | undefined;
+  /** For large values that are read to be answers: they are bounded together, before they are in memory. */
+  readonly #reads = new ByteBudget(LIMITS.readsBytesMax);
   /** Connections whose next call waits for room. */
   readonly #parked = new Set<Connection>();
   /** The last sync that was asked for; what was answered before it is told after it. */
@@ -144,7 +150,9 @@ export class Executor implements CallRunner {
     }
     if (later === undefined) return;
     this.#takeReply(visit);
-    visit.results.push({ call, later });
+    const deferred = { call, later, heldBytes: bytesOf(call.words) };
+    visit.results.push(deferred);
+    connection.hold(deferred.heldBytes);
     if (call.command.isUnordered === true) return;
     connection.wait(later.bytes, { bars: call.command.kind !== 'read' });
   }
@@ -162,7 +170,11 @@ export class Executor implements CallRunner {
     if (error instanceof StoreError && error.code === 'UNAVAILABLE') this.#writeError = error;
     for (const visit of visits) {
       const { connection, calls } = visit;
-      for (const result of visit.results) if ('later' in result && result.call.command?.isUnordered !== true) connection.waited(result.later.bytes);
+      for (const result of visit.results) {
+        if (!('later' in result)) continue;
+        connection.hold(-result.heldBytes);
+        if (result.call.command?.isUnordered !== true) connection.waited(result.later.bytes);
+      }
       visit.results = [];
       if (calls.length > 0 && connection.context.session.isEnding) {
         // What ended it is among its calls, or came behind them: it is met again.
@@ -196,10 +208,16 @@ export class Executor implements CallRunner {
     if (connection.isClosed) return;
     for (const result of results) {
       if (!('later' in result)) connection.answer(result);
-      else if (result.call.command?.isUnordered === true) this.#finish(result, (pieces) => connection.answerUnordered(pieces));
+      else if (result.call.command?.isUnordered === true) {
+        this.#finish(result, (pieces) => {
+          connection.hold(-result.heldBytes);
+          connection.answerUnordered(pieces);
+        });
+      }
       else {
         const slot = connection.reserve();
         this.#finish(result, (pieces) => {
+          connection.hold(-result.heldBytes);
           connection.fill(slot, pieces);
           connection.answered(result.later.bytes);
         });
@@ -216,18 +234,26 @@ export class Executor implements CallRunner {
     connection.endVisit();
   }
 
-  #finish({ call, later }: DeferredCall, answer: (pieces: readonly Buffer[]) => void): void {
-    const run = async (): Promise<readonly Buffer[]> => {
-      try {
-        const write = await later.run();
-        if (this.#syncs) await (call.command?.kind === 'write' ? this.#sync() : this.#syncing);
-        write(this.#laterReply);
-      } catch (error) {
-        this.#laterReply.error(errorReply(error, this.#logger));
-      }
-      return this.#laterReply.take();
-    };
-    run().then(answer, (error: unknown) => this.#logger.error({ err: error }, 'an answer could not be given'));
+  #finish(deferred: DeferredCall, answer: (pieces: readonly Buffer[]) => void): void {
+    const { bytes } = deferred.later;
+    // Small ones are read already, and little.
+    const isLarge = bytes > LIMITS.inlineBytesMax;
+    const turn = isLarge ? this.#reads.take(bytes) : undefined;
+    const done = turn === undefined ? this.#complete(deferred) : turn.then(() => this.#complete(deferred));
+    done.then(answer).catch((error: unknown) => this.#logger.error({ err: error }, 'an answer could not be given')).finally(() => {
+      if (isLarge) this.#reads.give(bytes);
+    });
+  }
+
+  async #complete({ call, later }: DeferredCall): Promise<readonly Buffer[]> {
+    try {
+      const write = await later.run();
+      if (this.#syncs) await (call.command?.kind === 'write' ? this.#sync() : this.#syncing);
+      write(this.#laterReply);
+    } catch (error) {
+      this.#laterReply.error(errorReply(error, this.#logger));
+    }
+    return this.#laterReply.take();
   }
 
   /** Resolves when all that was done before is power-proof. */

@@ -94,7 +94,7 @@ const keysCommand: Handler = ({ keys }, words) => {
       reply.array(found.length);
       for (const key of found) reply.bulk(key);
     };
-  });
+  }, LIMITS.replyBytesMax);
 };
 
 /** What a key costs in memory besides its bytes, about. */

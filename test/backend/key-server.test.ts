@@ -112,6 +112,58 @@ test('of many large values that one connection asks for at once, one is read at 
   expect(keys.most).toBeLessThanOrEqual(64);
 });
 
+test('values that many clients ask for at once are read some at a time, and nobody is cut off for waiting', async () => {
+  class SlowKeySpace extends ModelKeySpace {
+    bytes = 0;
+    most = 0;
+    readonly goOn: (() => void)[] = [];
+    override async load(entry: KeyEntry): Promise<Buffer> {
+      this.most = Math.max(this.most, (this.bytes += entry.bytes));
+      await new Promise<void>((resolve) => this.goOn.push(resolve));
+      return Promise.resolve(super.load(entry)).finally(() => { this.bytes -= entry.bytes; });
+    }
+  }
+  const keys = new SlowKeySpace();
+  const { client } = await serveKeys(keys);
+  const bytes = LIMITS.readsBytesMax / 4;
+  const value = await keys.prepare(Buffer.alloc(bytes));
+  keys.transact((transaction) => transaction.set(Buffer.from('large'), value));
+  const clients = await Promise.all(Array.from({ length: 20 }, () => client()));
+  let answered = 0;
+  const answers = Promise.all(clients.map(async (one) => {
+    const { length } = await one.call('GET', 'large') as Buffer;
+    answered++;
+    return length;
+  }));
+  const other = await client();
+  for (let read = 0; read < clients.length; read++) {
+    await vi.waitFor(() => expect(keys.goOn.length).toBeGreaterThan(0), 5000);
+    expect(await other.call('STRLEN', 'large')).toBe(bytes);
+    keys.goOn.shift()!();
+    await vi.waitFor(() => expect(answered).toBe(read + 1), 5000);
+  }
+  expect(await answers).toEqual(clients.map(() => bytes));
+  expect(keys.most).toBe(LIMITS.readsBytesMax);
+});
+
+test('values that are on their way to the shards count in what is held for clients, and the one with most is cut off', async () => {
+  class StuckKeySpace extends ModelKeySpace {
+    begun = 0;
+    override prepare(): Promise<never> {
+      this.begun++;
+      return new Promise(() => {});
+    }
+  }
+  const keys = new StuckKeySpace();
+  const { client } = await serveKeys(keys, { clientsBytesMax: 20_000_000 });
+  for (let begun = 1; begun <= 5; begun++) {
+    (await client()).send(command('SET', 'large', Buffer.alloc(8_000_000)));
+    await vi.waitFor(() => expect(keys.begun).toBe(begun), 5000);
+  }
+  const other = await client();
+  await vi.waitFor(async () => expect(String(await other.call('CLIENT', 'LIST')).trim().split('\n').length).toBe(3), 5000);
+});
+
 test('a broken frame is told, and its connection closed behind the answers before it', async () => {
   const { client } = await serve();
   const one = await client();
