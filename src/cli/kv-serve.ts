@@ -20,6 +20,8 @@ interface ServeOptions {
   readonly passwordFile?: string;
   readonly sync?: boolean;
   readonly clients?: number;
+  readonly shards?: number;
+  readonly copies?: number;
   readonly cache?: number;
 }
 
@@ -31,13 +33,15 @@ const PORT_MAX = 65_535;
 export function registerKvServe(kv: Command): void {
   kv.command('serve').summary('serve a store to clients of Redis')
     .description(`Open a store and serve its keys by the Redis protocol (RESP2), to redis-cli and the client libraries of all languages, until SIGINT or SIGTERM. Commands on strings, numbers, expiry and SCAN; others are refused. A password is read from --password-file, or from the environment variable ${PASSWORD_VARIABLE}.`)
-    .requiredOption('--store <dir>', 'a store, made by "sdfs kv init"')
+    .requiredOption('--store <dir>', 'a store, made by "sdfs kv init", or by this command where --copies or --shards says how')
     .option('--host <address>', 'the address to listen on; another than loopback wants a password', '127.0.0.1')
     .option('--port <n>', 'the port to listen on; 0: a free one, which is printed', parsePort, PORT_DEFAULT)
     .option('--password-file <file>', 'its first line is the password that clients have to give (AUTH)')
     .option('--sync', 'answer a write when it survives a power cut; else it does so within a second')
     .option('--cache <size>', 'memory for small values (a sixteenth of it, at most 1G)', parseSize)
     .option('--clients <n>', 'the most connections at a time (10000)', parseCount)
+    .option('--copies <n>', 'where there is no store yet, make one that keeps everything on so many shards (default: 2, or 1 with one shard); one that is there must be such', parseCount)
+    .option('--shards <n>', 'likewise, with so many shards in its directory (default: 4)', parseCount)
     .addHelpText('after', EXIT_CODES_HELP)
     .action(async (options: ServeOptions, command: Command) => {
       const password = passwordOf(options);
@@ -46,12 +50,15 @@ export function registerKvServe(kv: Command): void {
     });
 }
 
+/** A typing error makes no store: without a word about how it is to be, it has to be there. */
 async function run(options: ServeOptions, { password, logLevel }: { password: string | undefined; logLevel: string }): Promise<void> {
   const path = resolveVolume(options.store);
-  if (!existsSync(join(path, VOLUME_FILE))) throw new UserError(`there is no store at ${path}: make one with: sdfs kv init ${path}`, EXIT.notFound);
+  const { shards, copies } = options;
+  const create = shards !== undefined || copies !== undefined;
+  if (!create && !existsSync(join(path, VOLUME_FILE))) throw new UserError(`there is no store at ${path}: make one with: sdfs kv init ${path}, or say here how many --copies it is to keep`, EXIT.notFound);
   try {
     const ended = untilSignal();
-    await using served = await serveStore({ path, create: false, sync: options.sync, cacheBytes: options.cache, logLevel }, { place: { host: options.host, port: options.port }, password, clientsMax: options.clients });
+    await using served = await serveStore({ path, create, shards, copies, sync: options.sync, cacheBytes: options.cache, logLevel }, { place: { host: options.host, port: options.port }, password, clientsMax: options.clients });
     print(`serving ${path} at ${describePlace({ host: options.host, port: served.port })}`);
     await ended;
   } catch (error) {

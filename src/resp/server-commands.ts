@@ -1,5 +1,5 @@
 // Commands about the server: what it is, what it can, how it is set.
-import { option } from './arguments.ts';
+import { integer, option } from './arguments.ts';
 import type { Command, Handler } from './command.ts';
 import { CommandError } from './errors.ts';
 import { globMatches } from './glob.ts';
@@ -23,6 +23,13 @@ const config: Handler = (context, words, reply) => {
   const found = [...configuration(context)].filter(([parameter]) => patterns.some((pattern) => globMatches(pattern, Buffer.from(parameter))));
   reply.array(2 * found.length);
   for (const word of found.flat()) reply.bulkText(word);
+};
+
+/** There are no replicas, and none will come: what Redis would answer when the time is up is answered at once. */
+const wait: Handler = (_context, words, reply) => {
+  integer(words[1]!);
+  if (integer(words[2]!, 'ERR timeout is not an integer or out of range') < 0) throw new CommandError('ERR timeout is negative');
+  reply.integer(0);
 };
 
 function unknownSubcommand(command: string, given: Buffer): string {
@@ -70,5 +77,6 @@ export const SERVER_COMMANDS: readonly Command[] = [
   { name: 'info', arity: -1, kind: 'read', handler: info },
   { name: 'time', arity: 1, kind: 'other', handler: time },
   { name: 'config', arity: -2, kind: 'other', handler: config },
+  { name: 'wait', arity: 3, kind: 'other', handler: wait },
   { name: 'command', arity: -1, kind: 'other', handler: command },
 ];

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { serve } from '../support/key-servers.ts';
 import type { Reply } from '../../src/resp/reply-parser.ts';
+import { command } from '../support/resp-client.ts';
 import type { RespClient } from '../support/resp-client.ts';
 
 const WRONG_INTEGER = '(error) ERR value is not an integer or out of range';
@@ -61,6 +62,16 @@ test('keys go when their time is up', async () => {
   expect(await one.show('PTTL', 'b')).toBeGreaterThan(29_000);
   keys.transact((transaction) => transaction.expire(Buffer.from('b'), Date.now() - 1));
   await talk(one, [['GET b', null], ['EXISTS b', 0], ['SET b 1 NX', 'OK']]);
+});
+
+test('WAIT is answered as by a server without replicas, and behind the writes before it', async () => {
+  const { client } = await serve();
+  const one = await client();
+  await talk(one, [
+    ['WAIT 0 0', 0], ['WAIT 1 100', 0], ['WAIT 1 0', 0], ['WAIT x 0', WRONG_INTEGER], ['WAIT 1 x', '(error) ERR timeout is not an integer or out of range'], ['WAIT 1 -1', '(error) ERR timeout is negative'],
+  ]);
+  one.send(Buffer.concat([command('SET', 'a', 'v'.repeat(20_000)), command('WAIT', 1, 100)]));
+  expect([await one.next(), await one.next()]).toEqual(['OK', 0]);
 });
 
 test('unknown commands and wrong numbers of words are answered as by Redis', async () => {

@@ -180,3 +180,16 @@ test('a password is wanted outside of loopback, read from a file or the environm
   await client.end();
   await end(serving);
 });
+
+test('a store is made where --copies says how, and only there, and one that is there has to be such', { timeout: 120_000 }, async () => {
+  const words = (path: string, ...more: string[]) => ['kv', 'serve', '--store', path, '--port', '0', ...more];
+  const run = (...given: string[]) => built.run(join(root, 'run'), given);
+  const path = join(root, 'made');
+  expectFailure(await run(...words(path)), EXIT.notFound, /there is no store at .*made/);
+  expect(existsSync(path)).toBe(false);
+  await end(await serve('--store', path, '--copies', '1', '--shards', '2'));
+  expectFailure(await run(...words(path, '--copies', '2')), EXIT.usage, /keeps 1 copies, not 2/);
+  await end(await serve('--store', path, '--copies', '1'));
+  const stat = await run('kv', 'stat', '--store', path);
+  expect(stat).toMatchObject({ code: 0, stdout: expect.stringMatching(/cop(y|ies)/) });
+});
