@@ -34,6 +34,10 @@ export type Change =
   | ({ readonly kind: 'delete'; readonly key: Buffer } & Condition)
   | { readonly kind: 'expire'; readonly key: Buffer; readonly expiresMs: number };
 
+export function isStaged(change: Change): boolean {
+  return change.kind === 'set' && !Buffer.isBuffer(change.value);
+}
+
 export interface ChangeResult {
   /** Of a set: the new one. */
   readonly version: number;

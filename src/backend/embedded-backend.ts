@@ -2,11 +2,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LIMITS } from '../base/limits.ts';
 import { CommitQueue } from '../keys/commit-queue.ts';
-import { ConflictError, StoreError } from '../keys/errors.ts';
+import { ConflictError, ReopenedError, StoreError } from '../keys/errors.ts';
 import { rangeBehind } from '../keys/key-space.ts';
 import type { KeyEntry, KeyPage, KeyRange, KeyRow, KeySpace, KeyTransaction, PreparedValue } from '../keys/key-space.ts';
 import type { LeaseGrant, Leases } from '../keys/leases.ts';
 import { withPrepared } from '../keys/prepared.ts';
+import { isStaged } from './backend.ts';
 import type { Change, ChangeResult, Condition, FoundValue, OpenValue, RangePage, ShardChange, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
 
 export interface EmbeddedParts {
@@ -73,7 +74,12 @@ export class EmbeddedBackend implements StoreBackend {
   async stage(value: Buffer | AsyncIterable<Uint8Array>): Promise<StagedValue> {
     const room = this.#keys.room();
     if (room !== undefined) await room;
-    return this.#keys.prepare(value);
+    try {
+      return await this.#keys.prepare(value);
+    } catch (error) {
+      const wasReopened = error instanceof StoreError && error.code === 'UNAVAILABLE' && this.#keys.paused() !== undefined;
+      throw wasReopened ? new ReopenedError({ cause: error }) : error;
+    }
   }
 
   discard(value: StagedValue): void {
@@ -219,10 +225,6 @@ function apply(transaction: KeyTransaction, change: ReadyChange): ChangeResult {
   }
   if (change.kind === 'delete') return { version: 0, found: transaction.delete(key) };
   return { version: transaction.set(key, change.value, { expiresMs: change.expiresMs }), found: false };
-}
-
-function isStaged(change: Change): boolean {
-  return change.kind === 'set' && !Buffer.isBuffer(change.value);
 }
 
 function isLarge(change: Change): change is LargeChange {

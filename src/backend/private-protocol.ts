@@ -22,8 +22,8 @@
 //   SYNC                                                   +OK
 //
 // Errors are lines:  -SDFS <code> <message>  and  -SDFS CONFLICT <version found> <key in base64> <message>  and
-// -SDFS DAMAGED <key in base64> <message>; an empty key is a "-"
-import { ConflictError, DamagedKeyError, StoreError } from '../keys/errors.ts';
+// -SDFS DAMAGED <key in base64> <message>; an empty key is a "-". -SDFS REOPENED is a ReopenedError: send it again.
+import { ConflictError, DamagedKeyError, ReopenedError, StoreError } from '../keys/errors.ts';
 import type { StoreErrorCode } from '../keys/errors.ts';
 
 export const PRIVATE_PROTOCOL_VERSION = 1;
@@ -36,6 +36,7 @@ export const IF_ABSENT = 'absent';
 
 export function encodeError(error: unknown): string {
   if (error instanceof ConflictError) return `SDFS CONFLICT ${error.version ?? '-'} ${error.key.toString('base64') || '-'} ${error.message}`;
+  if (error instanceof ReopenedError) return `SDFS REOPENED ${error.message}`;
   if (error instanceof DamagedKeyError) return `SDFS DAMAGED ${error.key.toString('base64') || '-'} ${error.message}`;
   if (error instanceof StoreError) return `SDFS ${error.code} ${error.message}`;
   return `SDFS UNAVAILABLE ${error instanceof Error ? error.message : String(error)}`;
@@ -49,6 +50,7 @@ export function decodeError(line: string): StoreError {
     const [, version, key, message] = conflict;
     return new ConflictError(keyOf(key!), { wanted: /: wanted (.*), found /.exec(message!)?.[1] ?? 'something else', version: version === '-' ? undefined : Number(version) });
   }
+  if (line.startsWith('SDFS REOPENED ')) return new ReopenedError();
   const damaged = /^SDFS DAMAGED (\S+) (.*)$/.exec(line);
   if (damaged !== null) return new DamagedKeyError(keyOf(damaged[1]!), /cannot be read \((.*)\): run /.exec(damaged[2]!)?.[1] ?? damaged[2]!);
   const found = /^SDFS ([A-Z_]+) (.*)$/.exec(line);

@@ -4,10 +4,11 @@
 // leases it is not known whether they were carried out, so that they end in CLOSED, and the caller decides.
 import { LIMITS } from '../base/limits.ts';
 import { overlap } from '../base/overlap.ts';
-import { StoreError } from '../keys/errors.ts';
+import { ReopenedError, StoreError } from '../keys/errors.ts';
 import type { KeyRange } from '../keys/key-space.ts';
 import type { LeaseGrant } from '../keys/leases.ts';
 import type { Reply } from '../resp/reply-parser.ts';
+import { isStaged } from './backend.ts';
 import type { Change, ChangeResult, FoundValue, OpenValue, RangePage, ShardChange, StagedValue, StoreBackend, StoreStatistics } from './backend.ts';
 import { IF_ABSENT, PIECE_BYTES } from './private-protocol.ts';
 import { RemoteConnection } from './remote-connection.ts';
@@ -92,7 +93,18 @@ export class RemoteBackend implements StoreBackend {
     connection.call('DISCARD', id).catch(() => {});
   }
 
-  async commit(changes: readonly Change[], { sync }: { readonly sync: boolean }): Promise<ChangeResult[]> {
+  async commit(changes: readonly Change[], options: { readonly sync: boolean }): Promise<ChangeResult[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#commitOnce(changes, options);
+      } catch (error) {
+        // Nothing of it was done: what is in memory is sent again. What was staged cannot be.
+        if (!(error instanceof ReopenedError) || attempt >= LIMITS.reopenedAttempts || changes.some(isStaged)) throw error;
+      }
+    }
+  }
+
+  async #commitOnce(changes: readonly Change[], { sync }: { readonly sync: boolean }): Promise<ChangeResult[]> {
     const connection = await this.#connected();
     const large: RemoteValue[] = [];
     try {

@@ -58,8 +58,8 @@ export class DamagedKeyError extends StoreError {
 
 /** The store was opened anew while a value was on its way to it: nothing of the change was done, and the value has to be put again. */
 export class ReopenedError extends StoreError {
-  constructor() {
-    super('UNAVAILABLE', 'the store was opened anew while this value was sent to it, and nothing of the change was done: set it again');
+  constructor(options?: { cause?: unknown }) {
+    super('UNAVAILABLE', 'the store was opened anew while this value was sent to it, and nothing of the change was done: set it again', options);
   }
 }
 

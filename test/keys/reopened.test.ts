@@ -1,9 +1,17 @@
 // What is under way while a store is opened anew under its users, as for a change of its shards.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { EmbeddedBackend } from '../../src/backend/embedded-backend.ts';
+import { KeyServer } from '../../src/backend/key-server.ts';
+import { privateCommands } from '../../src/backend/private-commands.ts';
+import { RemoteBackend } from '../../src/backend/remote-backend.ts';
 import { Staging } from '../../src/backend/staging.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { StoreError } from '../../src/keys/errors.ts';
+import type { KeySpace } from '../../src/keys/key-space.ts';
 import { Leases } from '../../src/keys/leases.ts';
 import { LocalKeySpace } from '../../src/keys/local-key-space.ts';
 import { Versions } from '../../src/keys/versions.ts';
@@ -21,6 +29,20 @@ afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
 });
+
+/** A backend over a socket, closed when the test ends. */
+async function remoteTo(backend: EmbeddedBackend, keys: KeySpace): Promise<RemoteBackend> {
+  const directory = mkdtempSync(join(tmpdir(), 'sdfs-reopened-'));
+  const path = join(directory, 'keys.sock');
+  const server = await KeyServer.listen({ path }, { keys, commands: privateCommands(backend), logger: pino({ level: 'silent' }) });
+  const remote = await RemoteBackend.connect(path);
+  onTestFinished(async () => {
+    await remote.close();
+    await server.close();
+    rmSync(directory, { recursive: true });
+  });
+  return remote;
+}
 
 /** A space that can be taken away and given back. */
 function reopenable() {
@@ -57,7 +79,11 @@ test('a value that was prepared before is refused, and nothing of its change is 
   expect(value.used).toBe(true);
 });
 
-test('a large value in memory, that was on its way then, is set all the same', async () => {
+test.each([
+  { where: 'in the process that has the store', isRemote: false, fails: false },
+  { where: 'in another process', isRemote: true, fails: false },
+  { where: 'in another process, whose bytes got lost on the way', isRemote: true, fails: true },
+])('a large value in memory, that was on its way then, is set all the same ($where)', async ({ isRemote, fails }) => {
   const harness = await openHarness();
   onTestFinished(() => harness.end());
   const versions = new Versions(harness.engine, { leap: false });
@@ -67,12 +93,19 @@ test('a large value in memory, that was on its way then, is set all the same', a
   vi.spyOn(before, 'prepare').mockImplementation(async (value) => {
     const prepared = await prepare(value);
     current = after;
+    if (fails) {
+      before.discard(prepared);
+      throw new StoreError('UNAVAILABLE', 'the shards are gone');
+    }
     return prepared;
   });
-  const backend = new EmbeddedBackend({ keys: new CurrentKeySpace(() => current, () => undefined), leases: new Leases(new ModelKeySpace()), statistics: () => Promise.reject(new Error('unused')), changeShards: () => Promise.reject(new Error('unused')), close: async () => {} });
-  const store = new Store(backend, { sync: false });
+  const paused = () => (fails && current === after && isFirst ? Promise.resolve().then(() => { isFirst = false; }) : undefined);
+  let isFirst = true;
+  const backend = new EmbeddedBackend({ keys: new CurrentKeySpace(() => current, paused), leases: new Leases(new ModelKeySpace()), statistics: () => Promise.reject(new Error('unused')), changeShards: () => Promise.reject(new Error('unused')), close: async () => {} });
+  const store = new Store(isRemote ? await remoteTo(backend, after) : backend, { sync: false });
   await store.set('one', large);
   current = before;
+  isFirst = true;
   await store.batch([{ type: 'set', key: 'two', value: large }, { type: 'set', key: 'three', value: 'small' }]);
   expect([current, (await store.get('one'))?.equals(large), (await store.get('two'))?.equals(large), String(await store.get('three'))]).toEqual([after, true, true, 'small']);
 });
