@@ -5,10 +5,8 @@ import { REDIS_COMMANDS } from '../../src/resp/command-table.ts';
 import { KeyServer } from '../../src/backend/key-server.ts';
 import { Store } from '../../src/store/store.ts';
 import { ModelKeySpace } from '../support/model-key-space.ts';
-import { RedisBackend } from '../support/redis-backend.ts';
+import { NOT_IN_REDIS, RedisBackend } from '../support/redis-backend.ts';
 import { describeStore } from './conformance.ts';
-
-const NOT_IN_REDIS = 'the Redis protocol has none';
 
 describeStore('through the Redis protocol', async () => {
   const server = await KeyServer.listen({ host: '127.0.0.1', port: 0 }, { keys: new ModelKeySpace(), commands: REDIS_COMMANDS, logger: pino({ level: 'silent' }) });
@@ -25,7 +23,4 @@ describeStore('through the Redis protocol', async () => {
       await server.close();
     },
   };
-}, {
-  versions: NOT_IN_REDIS, ranges: 'SCAN has no order', batches: 'MULTI is not served; MSET has its own tests', locks: NOT_IN_REDIS, statistics: NOT_IN_REDIS, streams: NOT_IN_REDIS,
-  reopen: 'nothing is left of what was in memory', crash: 'it has no processes of its own',
-});
+}, { ...NOT_IN_REDIS, reopen: 'nothing is left of what was in memory', crash: 'it has no processes of its own' });

@@ -4,6 +4,12 @@ import { ConflictError, StoreError } from '../../src/keys/errors.ts';
 import type { Change, ChangeResult, FoundValue, StagedValue, StoreBackend } from '../../src/backend/backend.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 
+/** What the conformance suite need not look for through it, and why. */
+export const NOT_IN_REDIS = {
+  versions: 'the Redis protocol has none', ranges: 'SCAN has no order', batches: 'MULTI is not served; MSET has its own tests', locks: 'the Redis protocol has none',
+  statistics: 'the Redis protocol has none', streams: 'the Redis protocol has none',
+} as const;
+
 /** In memory: the protocol has no streams. */
 interface Staged extends StagedValue {
   readonly data: Buffer;

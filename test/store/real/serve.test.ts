@@ -1,5 +1,4 @@
 // sdfs kv serve as a process on a real store: clients that nobody here wrote, many of them, wrong passwords, SIGKILL and SIGTERM.
-import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,6 +8,8 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { EXIT } from '../../../src/base/errors.ts';
 import { BuiltCommand, expectFailure, runProgram } from '../../cli/command.ts';
+import { endServing, serveStore } from '../../support/kv-serve.ts';
+import type { Serving } from '../../support/kv-serve.ts';
 import { RespClient, command as encode } from '../../support/resp-client.ts';
 
 let built: BuiltCommand;
@@ -38,40 +39,11 @@ afterAll(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-interface Serving {
-  readonly port: number;
-  readonly child: ChildProcess;
-  /** Its exit code, or the signal that ended it. */
-  readonly ended: Promise<number | string | null>;
-}
-
 async function serve(...words: string[]): Promise<Serving> {
-  const env = { ...process.env, SDFS_RUN_DIR: join(root, 'run'), SDFS_JOURNAL_DIR: join(root, 'run') };
-  const child = spawn(process.execPath, [built.main, 'kv', 'serve', '--store', store, '--port', '0', ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  children.add(child);
-  let said = '';
-  const ended = new Promise<number | string | null>((resolve) => {
-    child.on('exit', (code, signal) => {
-      children.delete(child);
-      resolve(code ?? signal);
-    });
-  });
-  child.stderr.on('data', (text: Buffer) => { said += String(text); });
-  const port = await new Promise<number>((resolve, reject) => {
-    child.stdout.on('data', (text: Buffer) => {
-      said += String(text);
-      const found = /serving .*:(\d+)\n/.exec(said);
-      if (found !== null) resolve(Number(found[1]));
-    });
-    void ended.then((code) => reject(new Error(`it ended with ${code}: ${said}`)));
-  });
-  return { port, child, ended };
-}
-
-async function end({ child, ended }: Serving): Promise<void> {
-  child.kill('SIGTERM');
-  const code = await ended;
-  if (code !== 0) throw new Error(`it ended with ${code}`);
+  const serving = await serveStore(built.main, { store, runDirectory: join(root, 'run'), words });
+  children.add(serving.child);
+  serving.child.once('exit', () => children.delete(serving.child));
+  return serving;
 }
 
 test('redis-cli, redis-benchmark and ioredis find what they know, and what was set is there after SIGTERM', { timeout: 120_000 }, async ({ skip }) => {
@@ -95,11 +67,11 @@ test('redis-cli, redis-benchmark and ioredis find what they know, and what was s
   for await (const keys of redis.scanStream({ count: 100 })) found += (keys as string[]).length;
   expect(found).toBe(Number(await redis.dbsize()));
   redis.disconnect();
-  await end(serving);
+  await endServing(serving);
   serving = await serve();
   expect(await cli('MGET', 'greeting', 'n')).toBe('hello\n2');
   expect((await runProgram('redis-cli', ['-p', String(serving.port), 'STRLEN', 'large'])).stdout.trim()).toBe('5000000');
-  await end(serving);
+  await endServing(serving);
 });
 
 test('a thousand clients are served beside each other', { timeout: 120_000 }, async () => {
@@ -112,7 +84,7 @@ test('a thousand clients are served beside each other', { timeout: 120_000 }, as
   }
   expect(await clients[0]!.show('GET', 'counter:0')).toBe('300');
   await Promise.all(clients.map((client) => client.end()));
-  await end(serving);
+  await endServing(serving);
 });
 
 test('after SIGKILL everything that was acknowledged is there, and an MSET is there as a whole or not at all', { timeout: 120_000 }, async () => {
@@ -142,7 +114,7 @@ test('after SIGKILL everything that was acknowledged is there, and an MSET is th
       expect(a!.startsWith(`${round}.`) ? Number(a!.split('.')[1]) : -1).toBeGreaterThanOrEqual(step);
     }
     await reader.end();
-    await end(after);
+    await endServing(after);
   }
 });
 
@@ -158,7 +130,7 @@ test('a client that takes no answers makes the process hold little, and others a
   expect(await memory()).toBeLessThan(before + 200_000_000);
   await slow.end();
   await other.end();
-  await end(serving);
+  await endServing(serving);
 });
 
 test('a password is wanted outside of loopback, read from a file or the environment, and checked', { timeout: 120_000 }, async () => {
@@ -178,7 +150,7 @@ test('a password is wanted outside of loopback, read from a file or the environm
   expect(await client.show('SET', 'a', '1')).toBe('OK');
   expectFailure(await refused(), EXIT.busy, /open|in use|lock/i);
   await client.end();
-  await end(serving);
+  await endServing(serving);
 });
 
 test('a store is made where --copies says how, and only there, and one that is there has to be such', { timeout: 120_000 }, async () => {
