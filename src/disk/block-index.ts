@@ -34,6 +34,9 @@ const DAMAGED = 'DAMAGED';
 /** MDB_PAGE_NOTFOUND to MDB_INVALID, MDB_CURSOR_FULL and MDB_PAGE_FULL, MDB_BAD_TXN to MDB_PROBLEM: lmdb.h. */
 const DAMAGE_CODES: ReadonlySet<unknown> = new Set([-30797, -30796, -30795, -30794, -30793, -30787, -30786, -30782, -30781, -30780, -30779]);
 
+const MDB_BAD_TXN = -30782;
+const ATTEMPTS = 3;
+
 export interface BlockLocation {
   readonly segment: number;
   /** Of the record in its segment. */
@@ -164,11 +167,27 @@ export class BlockIndex {
 
   /** All changes that `work` makes (to about `rows` rows), or none when it throws. Survives the process when it returns. */
   transact<T>(work: () => T, rows = Infinity): T {
+    return this.#transact(work, rows, 1);
+  }
+
+  /**
+   * As transact, for `work` that bears to be run again. About once in a million commits LMDB 3.5.6 gives up a sound
+   * transaction with MDB_BAD_TXN, since it looks at the size of a free-list record that it did not find
+   * (mdb_freelist_save): nothing is wrong with the index then, and the same changes are taken at the next attempt.
+   */
+  transactAgain<T>(work: () => T, rows = Infinity): T {
+    return this.#transact(work, rows, ATTEMPTS);
+  }
+
+  #transact<T>(work: () => T, rows: number, attempts: number): T {
     this.#ahead.prepare(rows);
-    try {
-      return this.#env.transactionSync(work);
-    } catch (error) {
-      throw this.#failed(this.#ahead.reasonOf(error));
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return this.#env.transactionSync(work);
+      } catch (error) {
+        const isGivenUp = error instanceof Error && 'code' in error && error.code === MDB_BAD_TXN;
+        if (!isGivenUp || attempt >= attempts) throw this.#failed(this.#ahead.reasonOf(error));
+      }
     }
   }
 

@@ -19,7 +19,7 @@ export function moveRecords(index: BlockIndex, segments: SegmentSet, segment: Bl
   const start = target.end;
   segments.append(target, moved.map((each) => each.bytes), bytes);
   try {
-    index.transact(() => {
+    index.transactAgain(() => {
       let offset = start;
       for (const { record } of moved) {
         index.move(record.id, { segment: target.number, offset });

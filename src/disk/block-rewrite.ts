@@ -77,7 +77,7 @@ async function rewriteSegment(index: BlockIndex, segments: SegmentSet, segment: 
 /** All of the segment is old then, or nobody's. */
 function forget(index: BlockIndex, segment: BlockSegment, lost: readonly { readonly id: BlockId; readonly offset: number; readonly blockBytes: number }[]): void {
   const liveBytes = lost.reduce((sum, { blockBytes }) => sum - layoutOf(blockBytes).recordBytes, segment.liveBytes);
-  index.transact(() => {
+  index.transactAgain(() => {
     for (const { id, offset, blockBytes } of lost) {
       index.remove(id);
       index.addDead({ segment: segment.number, offset, blockBytes });

@@ -302,7 +302,8 @@ export class BlockStore {
       liveBytes.set(segment, (liveBytes.get(segment) ?? segment.liveBytes) + bytes);
     };
     let dead = false;
-    this.#index.transact(() => {
+    this.#index.transactAgain(() => {
+      liveBytes.clear();
       this.#index.putNumber = this.#putNumber;
       for (const change of changes) {
         const before = this.#index.get(change.id);

@@ -126,7 +126,7 @@ export class BlockUpkeep {
       if (segment === undefined || emptied.has(segment)) continue;
       punched.set(segment, (punched.get(segment) ?? segment.punchedBytes) + this.#bury(segment, location));
     }
-    index.transact(() => {
+    index.transactAgain(() => {
       for (const location of dead) index.removeDead(location);
       for (const segment of emptied) index.removeSegment(segment.number);
       for (const [segment, punchedBytes] of punched) index.putSegment({ ...rowOf(segment), punchedBytes });

@@ -4,7 +4,7 @@ import { FsError } from '../base/errors.ts';
 import type { BlockId } from '../base/ids.ts';
 import { LIMITS } from '../base/limits.ts';
 import { overlap } from '../base/overlap.ts';
-import { withRoom } from '../durability/make-room.ts';
+import { isFull, withRoom } from '../durability/make-room.ts';
 import type { WriteEra } from '../metadata/allocator.ts';
 import { PRESENT, keys } from '../metadata/schema.ts';
 import type { ValueBlock } from '../metadata/key-rows.ts';
@@ -23,7 +23,7 @@ export class BlockValue implements PreparedValue {
   readonly era: WriteEra;
   /** Whose allocator keeps its blocks. */
   readonly owner: BlockValues;
-  /** Its bytes, where they are few. */
+  /** Its bytes, where they are few. Without a block they ride in the log. */
   readonly small: Buffer | undefined;
   used = false;
 
@@ -97,14 +97,26 @@ export class BlockValues {
   }
 
   async #putSmall(value: Buffer): Promise<BlockValue> {
+    const { allocator, logger } = this.#stores;
+    const made = this.#begun(value);
+    try {
+      await this.#putOrMakeRoom(made.blocks[0]!.block, value);
+      return made;
+    } catch (error) {
+      this.discard(made);
+      if (isFull(error)) throw asStoreError(error);
+      logger.debug({ err: error, bytes: value.length }, 'the shards do not take a small value now: it rides in the log');
+      return new BlockValue([], { era: allocator.beginWrite(), owner: this, small: value });
+    }
+  }
+
+  #begun(value: Buffer): BlockValue {
     const { allocator } = this.#stores;
     const era = allocator.beginWrite();
     try {
-      const block = allocator.block();
-      await this.#putOrMakeRoom(block, value);
-      return new BlockValue([{ block, bytes: value.length }], { era, owner: this, small: value });
+      return new BlockValue([{ block: allocator.block(), bytes: value.length }], { era, owner: this, small: value });
     } catch (error) {
-      this.discard(new BlockValue([], { era, owner: this }));
+      allocator.endWrite(era);
       throw asStoreError(error);
     }
   }

@@ -252,8 +252,9 @@ export class LocalKeySpace implements KeySpace {
       tx.put(row, encodeKeyRecord({ version, expiresMs, inline: value, blocks: [] }));
       return;
     }
-    const blocks = Buffer.isBuffer(value) ? [this.#ride(tx, effects, value)] : this.#use(effects, value as BlockValue);
+    const prepared = Buffer.isBuffer(value) ? undefined : this.#use(effects, value as BlockValue);
     const small = Buffer.isBuffer(value) ? value : (value as BlockValue).small;
+    const blocks = small === undefined || prepared?.length === 1 ? prepared! : [this.#ride(tx, effects, small)];
     if (small !== undefined) this.#values.keep(blocks[0]!.block, small, before?.blocks[0]?.block);
     if (before !== undefined) this.#forget(tx, effects, before.blocks);
     for (const { block, bytes } of blocks) tx.put(keys.block(block), encodeBlockRow({ bytes, references: 1, liveBytes: bytes }));

@@ -4,25 +4,27 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FormatError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { createLogger } from '../../src/base/log.ts';
 import { diskErrno, DiskHealth, openFailure, PROBE_FILE } from '../../src/disk/disk-health.ts';
 import { WorkerError } from '../../src/ipc/messages.ts';
 import { UnsyncedError } from '../../src/log/unsynced-error.ts';
 import { SystemCallError } from '../../src/os/libc.ts';
-import { makeDisk } from '../support/temporary-disk.ts';
+import { until } from '../support/programs.ts';
+import { keepingLog, makeDisk } from '../support/temporary-disk.ts';
 
 let parent: string;
 let directory: string;
 let health: DiskHealth;
 let failures: string[];
 const eio = Object.assign(new Error('i/o error'), { code: 'EIO' });
-/** A probe takes some milliseconds at most. */
-const probed = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 100));
+const { log, lines } = keepingLog();
+/** A probe that was begun has ended: it was told that the disk failed, or that it is well. */
+const probed = (): Promise<void> => until('the end of a probe', () => failures.length > 0 || lines.some((line) => line.includes('a probe of it went well')));
 
 beforeEach(() => {
   ({ parent, directory } = makeDisk());
   failures = [];
-  health = new DiskHealth({ directory, log: createLogger({ level: 'silent', role: 'worker-0' }), onFailed: (reason) => failures.push(reason) });
+  lines.length = 0;
+  health = new DiskHealth({ directory, log, onFailed: (reason) => failures.push(reason) });
 });
 afterEach(() => {
   health.close();
@@ -67,7 +69,7 @@ test('a full disk and damaged bytes say nothing of the disk', async () => {
     health.failed('write', Object.assign(new Error('full'), { code: 'ENOSPC' }));
     health.failed('read', new FormatError('a block', { wanted: 'this', found: 'that' }));
   }
-  await probed();
+  await new Promise((resolve) => setTimeout(resolve, 100));
   expect(failures).toEqual([]);
 });
 

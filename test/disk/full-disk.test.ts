@@ -205,7 +205,7 @@ test('blocks whose rows cannot be written are refused, and take no space', async
   await store.put([makeBlock(1, 12_000), makeBlock(2, 40_000)]);
   const sizes = (): number[] => fs.readdirSync(join(directory, 'blocks')).map((name) => fs.statSync(join(directory, 'blocks', name)).size);
   const before = sizes();
-  vi.spyOn(BlockIndex.prototype, 'transact').mockImplementationOnce(() => {
+  vi.spyOn(BlockIndex.prototype, 'transactAgain').mockImplementationOnce(() => {
     throw Object.assign(new Error('No space left on device'), { code: 28 });
   });
   const refused = [store.put([makeBlock(3, 12_000), makeBlock(4, 40_000)]), store.put([makeBlock(5, 12_000)]), store.delete([blockId(1)])];

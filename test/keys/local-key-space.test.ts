@@ -242,3 +242,21 @@ test('while many small values wait to be moved, further ones are put on the shar
   expect(rows).toEqual(keys);
   expect(harness.blocks.stored.size).toBe(rows.length);
 });
+
+test('a small value that the shards do not take rides in the log', async () => {
+  const harness = await open();
+  const space = spaceOf(harness);
+  harness.blocks.failure = new FsError('EIO', 'no shard answers');
+  const value = await space.prepare(Buffer.alloc(4096, 'rides'));
+  space.transact((tx) => tx.set(key('a'), value));
+  const unwanted = await space.prepare(Buffer.alloc(4096, 'unwanted'));
+  space.discard(unwanted);
+  expect([value.used, unwanted.used, harness.context.pending.bytes > 4096, harness.blocks.stored.size]).toEqual([true, true, true, 0]);
+  expect((await space.load(space.get(key('a'))!)).equals(Buffer.alloc(4096, 'rides'))).toBe(true);
+  harness.blocks.failure = undefined;
+  await harness.context.durability.drain();
+  await harness.context.durability.reclaim();
+  const successor = spaceOf(harness);
+  expect((await successor.load(successor.get(key('a'))!)).equals(Buffer.alloc(4096, 'rides'))).toBe(true);
+  expect([harness.context.pending.bytes, harness.blocks.stored.size]).toEqual([0, 1]);
+});

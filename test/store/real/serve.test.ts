@@ -159,9 +159,9 @@ test('a store is made where --copies says how, and only there, and one that is t
   const path = join(root, 'made');
   expectFailure(await run(...words(path)), EXIT.notFound, /there is no store at .*made/);
   expect(existsSync(path)).toBe(false);
-  await end(await serve('--store', path, '--copies', '1', '--shards', '2'));
+  await endServing(await serve('--store', path, '--copies', '1', '--shards', '2'));
   expectFailure(await run(...words(path, '--copies', '2')), EXIT.usage, /keeps 1 copies, not 2/);
-  await end(await serve('--store', path, '--copies', '1'));
+  await endServing(await serve('--store', path, '--copies', '1'));
   const stat = await run('kv', 'stat', '--store', path);
   expect(stat).toMatchObject({ code: 0, stdout: expect.stringMatching(/cop(y|ies)/) });
 });
