@@ -120,6 +120,8 @@ describeOnMount('a disk of three that takes writes, and cannot sync them', { ...
     await checkAll(mount());
     // As after a power cut: what the kernel has in memory alone is gone.
     await mount().loops[1]!.fail();
+    // A disk that nobody uses fails without being noticed.
+    await writeSome(mount(), 'after-');
     await untilState(mount(), 1, ['unusable']);
     await mount().loops[1]!.comeBack();
     await untilState(mount(), 1, ['ready']);
