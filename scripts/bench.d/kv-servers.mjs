@@ -15,8 +15,9 @@ export const SERVERS = {
   'sdfs x2': (directory, port) => sdfsServer(directory, port, 2),
 };
 
+/** As many shards as copies: a shard is the process of a disk, and here is one disk. */
 function sdfsServer(directory, port, copies) {
-  return [process.execPath, [CLI, 'kv', 'serve', '--store', join(directory, 'store'), '--port', String(port)], [CLI, 'kv', 'init', '--shards', '4', '--copies', String(copies), join(directory, 'store')]];
+  return [process.execPath, [CLI, 'kv', 'serve', '--store', join(directory, 'store'), '--port', String(port)], [CLI, 'kv', 'init', '--shards', String(copies), '--copies', String(copies), join(directory, 'store')]];
 }
 
 /** { port, pid, stop }: a server that answers. */

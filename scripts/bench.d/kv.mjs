@@ -106,7 +106,7 @@ async function againstLmdb() {
   const cli = process.env.SDFS_CLI ?? resolve(import.meta.dirname, '../../dist/cli/main.js');
   const samples = [];
   for (let round = 0; round < rounds; round++) {
-    const { stdout } = await promisify(execFile)(process.execPath, [cli, 'kv', 'bench', '--count', values['lmdb-count'], '--directory', root, '--shards', '4', '--copies', '1', '--against-lmdb', '--json'], { maxBuffer: 2 ** 24, env: { ...process.env, SDFS_RUN_DIR: join(root, 'run') } });
+    const { stdout } = await promisify(execFile)(process.execPath, [cli, 'kv', 'bench', '--count', values['lmdb-count'], '--directory', root, '--shards', '1', '--copies', '1', '--against-lmdb', '--json'], { maxBuffer: 2 ** 24, env: { ...process.env, SDFS_RUN_DIR: join(root, 'run') } });
     samples.push(JSON.parse(stdout));
   }
   console.log(`\nThe library (sdfs kv bench --against-lmdb), ${rate(values['lmdb-count'])} keys, values of 100 bytes, one copy; keys a second, median of ${rounds}:\n`);
