@@ -77,9 +77,10 @@ async function againstRedis() {
 
 async function growth() {
   const server = await startServer('sdfs x1', join(root, 'growth'), port++);
-  console.log(`\nGrowth, one copy, values of 100 bytes, pipeline 16 and ${values.clients} clients, keys at random among all; median of ${rounds}:\n`);
-  row(['keys', 'filled at, /s', 'SET, /s', 'GET, /s', 'coordinator, MiB']);
-  row(Array.from({ length: 5 }, () => '---'));
+  console.log(`\nGrowth, one copy, values of 100 bytes, ${values.clients} clients, keys at random among all; median of ${rounds}:\n`);
+  const kinds = numbers(values.pipelines).flatMap((pipeline) => ['set', 'get'].map((test) => ({ test, pipeline, name: `${test.toUpperCase()} at ${pipeline}` })));
+  row(['keys', 'filled at, /s', ...kinds.map(({ name }) => `${name}, /s`), 'coordinator, MiB']);
+  row(Array.from({ length: 3 + kinds.length }, () => '---'));
   try {
     let first = 0;
     for (const count of numbers(values.growth)) {
@@ -88,14 +89,14 @@ async function growth() {
       const filled = (1000 * (count - first)) / (performance.now() - began);
       first = count;
       const measured = {};
-      for (const test of ['set', 'get']) {
+      for (const { test, pipeline, name } of kinds) {
         const samples = [];
-        for (let round = 0; round < rounds; round++) samples.push(await benchmark({ port: server.port, test, pipeline: 16, bytes: 100, range: count }));
-        measured[test] = median(samples);
+        for (let round = 0; round < rounds; round++) samples.push(await benchmark({ port: server.port, test, pipeline, bytes: 100, range: count }));
+        measured[name] = median(samples);
       }
       const memory = anonymousMiB(server.pid);
       results.growth.push({ count, filled, ...measured, memory });
-      row([rate(count), rate(filled), rate(measured.set), rate(measured.get), memory]);
+      row([rate(count), rate(filled), ...kinds.map(({ name }) => rate(measured[name])), memory]);
     }
   } finally {
     await server.stop();
