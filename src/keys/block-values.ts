@@ -167,9 +167,9 @@ export class BlockValues {
   }
 
   /** Who replaces values fills the disks with the old ones, faster than they are collected in the background. */
-  async #putOrMakeRoom(id: BlockId, data: Buffer): Promise<void> {
+  #putOrMakeRoom(id: BlockId, data: Buffer): void | Promise<void> {
     const { blocks, space } = this.#stores;
-    await withRoom(this.#stores, () => {
+    return withRoom(this.#stores, () => {
       space.admit(data.length);
       return blocks.put(id, [data]);
     });

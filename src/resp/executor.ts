@@ -237,15 +237,11 @@ export class Executor implements CallRunner {
   #finish(deferred: DeferredCall, answer: (pieces: readonly Buffer[]) => void): void {
     const { bytes } = deferred.later;
     // Small ones are read already, and little.
-    const isLarge = bytes > LIMITS.inlineBytesMax;
-    const turn = isLarge ? this.#reads.take(bytes) : undefined;
-    const done = turn === undefined ? this.#complete(deferred) : turn.then(() => this.#complete(deferred));
-    done.then(answer).catch((error: unknown) => this.#logger.error({ err: error }, 'an answer could not be given')).finally(() => {
-      if (isLarge) this.#reads.give(bytes);
-    });
+    if (bytes <= LIMITS.inlineBytesMax) void this.#complete(deferred, answer);
+    else Promise.resolve(this.#reads.take(bytes)).then(() => this.#complete(deferred, answer)).finally(() => this.#reads.give(bytes));
   }
 
-  async #complete({ call, later }: DeferredCall): Promise<readonly Buffer[]> {
+  async #complete({ call, later }: DeferredCall, answer: (pieces: readonly Buffer[]) => void): Promise<void> {
     try {
       const write = await later.run();
       if (this.#syncs) await (call.command?.kind === 'write' ? this.#sync() : this.#syncing);
@@ -253,7 +249,11 @@ export class Executor implements CallRunner {
     } catch (error) {
       this.#laterReply.error(errorReply(error, this.#logger));
     }
-    return this.#laterReply.take();
+    try {
+      answer(this.#laterReply.take());
+    } catch (error) {
+      this.#logger.error({ err: error }, 'an answer could not be given');
+    }
   }
 
   /** Resolves when all that was done before is power-proof. */
